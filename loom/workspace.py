@@ -28,7 +28,7 @@ from loom.errors import ConfigError, PolicyTableError
 from loom.extension import installed
 from loom.identity import check_workspace
 from loom.journal.admission import Limits
-from loom.journal.entry import Entry
+from loom.journal.entry import KINDS, Entry
 from loom.journal.places import NodeFiles, check_installed
 from loom.journal.postgres.options import PostgresOptions
 from loom.journal.postgres.url import PostgresUrl, is_postgres, without_password
@@ -55,6 +55,7 @@ __all__ = [
     "open_store",
     "own_projections",
     "postgres_options",
+    "redactable",
     "sections",
     "similarity_of",
     "spend_of",
@@ -150,6 +151,17 @@ def limits(config: LoomConfig) -> Limits:
         max_depth=config.journal.max_depth,
         max_nodes=config.journal.max_nodes,
     )
+
+
+def redactable(config: LoomConfig) -> frozenset[str]:
+    """Return the kinds of which proofs may leave out fields; raise `ConfigError` for one that there is not."""
+    named = frozenset(config.journal.redactable)
+    if unknown := sorted(each for each in named if KINDS.get(each) is None):
+        raise ConfigError(
+            f"journal.redactable names the kinds {unknown}, which no entry has; expected kinds of loom, modules or "
+            "extensions: see `loom journal`"
+        )
+    return named
 
 
 def store_options(config: LoomConfig) -> SqliteOptions:

@@ -222,6 +222,7 @@ class Cell:
             policy_hash=policy_hash,
             limits=self.services.limits,
             new_salt=self.services.sources.new_salt,
+            redactable=self.services.redactable,
         )
 
     def write(self, ready: Draft, *, apart: bool = False, seen: Seen | None = None) -> asyncio.Future[Receipt]:

@@ -177,6 +177,8 @@ class Services:
     """None where actors are folded from their first entry, as in a replay."""
     options: ActorOptions = field(default_factory=ActorOptions)
     limits: Limits = field(default_factory=Limits)
+    redactable: Collection[str] = ()
+    """Kinds of entries of which proofs may leave out fields, as well as those that declare it."""
     sources: Sources = field(default_factory=Sources)
     approver: Approver | None = None
     hold_reply: Callable[[Sequence[str]], Awaitable[None]] | None = None

@@ -14,9 +14,10 @@ from pydantic import JsonValue
 
 from loom.errors import ErasedError
 from loom.journal.admission import parse_json
-from loom.journal.chain import SALT_BYTES, body_digest
-from loom.journal.entry import SEALED_SCHEME, Recorded
+from loom.journal.chain import SALT_BYTES
+from loom.journal.entry import SEALED_SCHEMES, Recorded
 from loom.journal.export import export_line, parse_line
+from loom.journal.fields import digest_by
 from loom.sealing import Vault, is_together, open_for_all, seal_for_all
 from loom.sealing.concerning import sealed_in
 
@@ -46,13 +47,13 @@ async def closed_body(recorded: Recorded, *, vault: Vault, subjects: Collection[
 
 def with_closed(recorded: Recorded, sealed: JsonValue) -> Recorded:
     """Return an entry without its body, with the sealed body in its place: see `opened`."""
-    return replace(recorded, body=_text(sealed).encode(), body_scheme=SEALED_SCHEME, _entry=None)
+    return replace(recorded, body=_text(sealed).encode(), body_scheme=SEALED_SCHEMES[recorded.hashed_by], _entry=None)
 
 
 def parse_archived(line: str) -> tuple[str, Recorded]:
     """Return the workspace and the entry of a line of any archive; raises what `parse_line` does.
 
-    A sealed body is returned as the body of the entry, with `SEALED_SCHEME`.
+    A sealed body is returned as the body of the entry, with a scheme of `SEALED_SCHEMES`.
     """
     fields = parse_json(line.encode())
     if not isinstance(fields, dict) or "sealed" not in fields:
@@ -70,15 +71,15 @@ async def opened(recorded: Recorded, vault: Vault) -> Recorded:
     An entry that is not sealed is returned as it is. Raises `ErasedError` if the body does not open although none of
     its subjects was erased, or if it does not match its digest.
     """
-    if recorded.body_scheme != SEALED_SCHEME or recorded.body is None:
+    if not recorded.is_sealed or recorded.body is None:
         return recorded
     sealed: JsonValue = json.loads(recorded.body)
-    gone = replace(recorded, salt=None, body=None, body_scheme=1, _entry=None)
+    gone = replace(recorded, salt=None, body=None, body_scheme=recorded.hashed_by, _entry=None)
     if any(vault.is_erased(each.subject, each.generation) for each in sealed_in(recorded)):
         return gone
     plain = await open_for_all(vault, sealed, _about(recorded))
     salt, body = plain[:SALT_BYTES], plain[SALT_BYTES:]
-    if body_digest(salt, body) != recorded.body_digest:
+    if digest_by(recorded.hashed_by, salt, body) != recorded.body_digest:
         raise ErasedError(
             f"the body of [{recorded.journal}#{recorded.sequence}] opens, but does not match its digest; it was changed"
         )

@@ -18,7 +18,7 @@ from loom.archive.manifest import CONTEXT, ENTRIES, MANIFEST, README, Manifest, 
 from loom.clock import us_from_datetime
 from loom.errors import ErasedError, JournalCorruptError, JournalNotFoundError
 from loom.identity import check_limit
-from loom.journal.entry import SEALED_SCHEME, Part, Recorded
+from loom.journal.entry import Part, Recorded
 from loom.journal.export import UNREADABLE, ChainCheck, Readable
 from loom.journal.findings import Finding, Findings, verdict_lines
 from loom.journal.kinds import ENDINGS, MARKS, CommandReceivedEntry
@@ -112,7 +112,7 @@ class Archive:
                 times[entry.journal] = (times.get(entry.journal, (entry.recorded_at_us, 0))[0], entry.recorded_at_us)
                 if left_out.is_wrong(entry):
                     chains.tell("TAMPERED", entry, "has no body although the manifest lists it, or the other way round")
-                closed += entry.body_scheme == SEALED_SCHEME
+                closed += entry.is_sealed
                 chains.check(entry, workspace, whole=True)
         except (JournalCorruptError, *_DAMAGED) as error:
             findings.add("DAMAGED", f"the entries end after line {count}: {error}")

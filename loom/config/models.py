@@ -150,6 +150,7 @@ class JournalConfig(Section):
     busy_timeout_s: _Seconds = 10.0
     min_free_bytes: int = Field(default=16 * _MIB, ge=0, le=2**53)
     allow_unsupported_filesystem: bool = False
+    redactable: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*([_.][a-z0-9]+)*$", max_length=64)], ...] = ()
 
 
 class ActorsConfig(Section):

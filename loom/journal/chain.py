@@ -15,6 +15,7 @@ from typing import NamedTuple
 __all__ = [
     "HASH_BYTES",
     "SALT_BYTES",
+    "SCHEME_2",
     "Header",
     "body_digest",
     "entry_hash",
@@ -31,10 +32,14 @@ SALT_BYTES = 16
 """The length of every salt. It is fixed, so that no byte can move between a salt and its body."""
 
 _DOMAIN = b"loom/entry/v1\n"
+_DOMAIN_2 = b"loom/entry/v2\n"
 _GENESIS = b"loom/genesis/v1\n"
 _ABSENT = b"\xff" * 8
 _LENGTH = struct.Struct(">Q")
 _NUMBERS = struct.Struct(">QqQqQqQqQqQq")
+
+SCHEME_2 = struct.pack(">Qq", 8, 2)
+"""What is before the body digest in the hash of an entry of body scheme 2."""
 
 
 class Header(NamedTuple):
@@ -77,9 +82,9 @@ def hash_after(
     return hashlib.sha256(b"".join((of_journal, _kind_field(kind), of_turn, packed, digest, previous))).digest()
 
 
-def journal_fields(workspace: str, journal: str) -> bytes:
-    """Return the prefix of the hashed text that all entries of a journal have in common."""
-    return _DOMAIN + _field(workspace.encode()) + _field(journal.encode())
+def journal_fields(workspace: str, journal: str, *, scheme: int = 1) -> bytes:
+    """Return the prefix of the hashed text that all entries of a journal with a body scheme, 1 or 2, have in common."""
+    return (_DOMAIN_2 if scheme == 2 else _DOMAIN) + _field(workspace.encode()) + _field(journal.encode())
 
 
 @lru_cache(maxsize=1_024)
@@ -94,14 +99,14 @@ def _kind_field(kind: str) -> bytes:
     return _field(kind.encode())
 
 
-def entry_hash(header: Header, digest: bytes, previous: bytes) -> bytes:
-    """Return SHA-256(domain ‖ header fields ‖ body digest ‖ previous hash): 32 bytes."""
+def entry_hash(header: Header, digest: bytes, previous: bytes, *, scheme: int = 1) -> bytes:
+    """Return SHA-256(domain ‖ header fields ‖ body digest ‖ previous hash): 32 bytes. Body scheme 2 is among them."""
     return hash_after(
-        journal_fields(header.workspace, header.journal),
+        journal_fields(header.workspace, header.journal, scheme=scheme),
         header.kind,
         turn_fields(header.command_id, header.policy_hash),
         header[5:],
-        digest,
+        SCHEME_2 + digest if scheme == 2 else digest,
         previous,
     )
 

@@ -24,9 +24,9 @@ from loom.identity import Identity
 from loom.journal.admission import parse_json
 
 __all__ = [
-    "BODY_SCHEME",
+    "BODY_SCHEMES",
     "KINDS",
-    "SEALED_SCHEME",
+    "SEALED_SCHEMES",
     "Entry",
     "KindRegistry",
     "Part",
@@ -43,11 +43,11 @@ __all__ = [
 _KIND = re.compile(r"[a-z][a-z0-9]*(?:[_.][a-z0-9]+)*\Z")
 _MAX_KIND = 64
 
-BODY_SCHEME = 1
-"""The scheme of bodies that this loom writes, and the only one that it reads."""
+BODY_SCHEMES = frozenset({1, 2})
+"""The schemes of bodies that this loom writes and reads: digested as a whole, or field by field."""
 
-SEALED_SCHEME = 0
-"""The scheme of a body that is encrypted in an archive: the stored bytes are the sealed body."""
+SEALED_SCHEMES = {1: 0, 2: -2}
+"""Body scheme → that of the same body encrypted in an archive: the stored bytes are the sealed body."""
 
 
 class Step(NamedTuple):
@@ -82,6 +82,9 @@ class Entry(BaseModel):
 
     leaves_out_defaults: ClassVar[bool] = False
     """Whether a field at its default is left out when it is written: then the defaults of its schema are fixed."""
+
+    redactable: ClassVar[bool] = False
+    """Whether a proof may leave out single fields: then its bodies are digested field by field, as body scheme 2."""
 
     is_referred_to: ClassVar[bool] = False
     """Whether later entries of its turn may refer to it."""
@@ -322,7 +325,7 @@ class Recorded:
     body_digest: bytes
     entry_hash: bytes
     body_scheme: int = 1
-    """How the digest of the body was made; this loom knows 1, and reads nothing out of a body of another."""
+    """How the digest of the body was made; this loom knows 1 and 2, and reads nothing out of a body of another."""
     _entry: Entry | None = field(default=None, repr=False)
     _plain: dict[str, Any] | None = field(default=None, init=False, repr=False)
     _is_parsed: bool = field(default=False, init=False, repr=False)
@@ -335,8 +338,8 @@ class Recorded:
     @property
     def entry(self) -> Entry:
         """The entry itself, decoded on first use: as it was written, or joined where `join` said with what."""
-        if self._entry is None and self.body_scheme != BODY_SCHEME and self.body is not None:
-            problem = "sealed" if self.body_scheme == SEALED_SCHEME else "newer_scheme"
+        if self._entry is None and self.body_scheme not in BODY_SCHEMES and self.body is not None:
+            problem = "sealed" if self.is_sealed else "newer_scheme"
             self._entry = UnknownEntry(
                 of_kind=self.kind, of_schema=self.schema_version, problem=problem, body=parse_json(self.body)
             )
@@ -355,7 +358,17 @@ class Recorded:
     @property
     def has_body(self) -> bool:
         """Whether there is a body to be read: it was not pruned or erased, and is not sealed in an archive."""
-        return self.body is not None and self.body_scheme != SEALED_SCHEME
+        return self.body is not None and not self.is_sealed
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether its body is encrypted, as an archive has it."""
+        return self.body_scheme <= 0
+
+    @property
+    def hashed_by(self) -> int:
+        """The body scheme by which it was hashed, also where its body is sealed now."""
+        return {sealed: scheme for scheme, sealed in SEALED_SCHEMES.items()}.get(self.body_scheme, self.body_scheme)
 
     @property
     def refers(self) -> bool:
@@ -367,7 +380,7 @@ class Recorded:
     def plain(self) -> dict[str, Any] | None:
         """The body as plain JSON in the present shape of its kind; see `KindRegistry.plain`."""
         if not self._is_parsed:
-            body = self.body if self.body_scheme == BODY_SCHEME else None
+            body = self.body if self.body_scheme in BODY_SCHEMES else None
             self._plain = KINDS.plain(self.kind, self.schema_version, body)
             self._is_parsed = True
         return self._plain

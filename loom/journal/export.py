@@ -19,8 +19,9 @@ from pydantic import JsonValue
 
 from loom.errors import AdmissionError
 from loom.journal.admission import parse_json
-from loom.journal.chain import SALT_BYTES, Header, body_digest, entry_hash, genesis
-from loom.journal.entry import SEALED_SCHEME, Recorded
+from loom.journal.chain import SALT_BYTES, Header, entry_hash, genesis
+from loom.journal.entry import Recorded
+from loom.journal.fields import FIELDS_SCHEME, PLAIN_SCHEME, digest_by
 from loom.journal.findings import Finding, Findings, verdict_lines
 
 __all__ = [
@@ -84,6 +85,7 @@ def export_line(recorded: Recorded, *, workspace: str) -> str:
             "salt": None if recorded.salt is None else recorded.salt.hex(),
             "body_digest": recorded.body_digest.hex(),
             "entry_hash": recorded.entry_hash.hex(),
+            **({"body_scheme": FIELDS_SCHEME} if recorded.hashed_by == FIELDS_SCHEME else {}),
         },
         ensure_ascii=False,
         separators=(",", ":"),
@@ -170,13 +172,13 @@ class ChainCheck:
         )
 
     def _check_body(self, entry: Recorded) -> None:
-        if entry.body_scheme == SEALED_SCHEME:
+        if entry.is_sealed:
             return  # only a reader with the keys can check it
         if entry.salt is None and entry.body is None:
             self.pruned += 1
         elif entry.salt is None or entry.body is None or len(entry.salt) != SALT_BYTES:
             self.tell("TAMPERED", entry, "has lost its body or its salt")
-        elif body_digest(entry.salt, entry.body) != entry.body_digest:
+        elif not _has_digest(entry, entry.salt, entry.body):
             self.tell("TAMPERED", entry, "does not have the digest of its body")
 
     def _check_link(self, entry: Recorded, workspace: str, *, whole: bool) -> None:
@@ -193,7 +195,10 @@ class ChainCheck:
             return
         elif entry.sequence > before[0] + 1:
             self.tell("MISSING", entry, f"follows sequence {before[0]}: those between are gone")
-        elif entry_hash(_header(entry, workspace), entry.body_digest, before[1]) != entry.entry_hash:
+        elif (
+            entry_hash(_header(entry, workspace), entry.body_digest, before[1], scheme=entry.hashed_by)
+            != entry.entry_hash
+        ):
             self.tell("TAMPERED", entry, f"does not follow from sequence {before[0]}: one of the two was changed")
         self.last[key] = (entry.sequence, entry.entry_hash)
 
@@ -280,6 +285,7 @@ def parse_line(line: str) -> tuple[str, Recorded]:
         body=_body_of(line, said, gone=salt is None),
         body_digest=digest,
         entry_hash=found,
+        body_scheme=_number(said.get("body_scheme", PLAIN_SCHEME)),
         workspace=workspace,
     )
     if export_line(entry, workspace=workspace) != line:
@@ -294,6 +300,13 @@ def _body_of(line: str, said: Mapping[str, JsonValue], *, gone: bool) -> bytes |
         return None
     _, _, rest = line.partition(_BODY)
     return rest[:-1].encode()
+
+
+def _has_digest(entry: Recorded, salt: bytes, body: bytes) -> bool:
+    try:
+        return digest_by(entry.body_scheme, salt, body) == entry.body_digest
+    except (ValueError, RecursionError):  # by scheme 2 a body is JSON
+        return False
 
 
 def _header(entry: Recorded, workspace: str) -> Header:

@@ -17,11 +17,13 @@ from loom.identity import random_bytes
 from loom.journal.admission import DEFAULT_LIMITS, Limits
 from loom.journal.chain import HASH_BYTES, SALT_BYTES, body_digest
 from loom.journal.entry import KINDS, Entry, Part, PersonEntry, Recorded
+from loom.journal.fields import FIELDS_SCHEME, PLAIN_SCHEME, fields_digest
 from loom.journal.serialisation import EntryText, serialise
 
 __all__ = [
     "Append",
     "Draft",
+    "FieldsDraft",
     "Head",
     "JournalReader",
     "JournalStore",
@@ -47,6 +49,22 @@ class Draft(NamedTuple):
     body: bytes
     body_digest: bytes
 
+    @property
+    def body_scheme(self) -> int:
+        """How the body was digested: 1, as a whole."""
+        return PLAIN_SCHEME
+
+
+class FieldsDraft(Draft):
+    """A draft of body scheme 2: fields of its body can be left out of a proof."""
+
+    __slots__ = ()
+
+    @property
+    def body_scheme(self) -> int:
+        """How the body was digested: 2, field by field."""
+        return FIELDS_SCHEME
+
 
 def draft(
     entry: Entry | EntryText,
@@ -55,8 +73,12 @@ def draft(
     policy_hash: bytes | None = None,
     limits: Limits = DEFAULT_LIMITS,
     new_salt: Callable[[int], bytes] = random_bytes,
+    redactable: Collection[str] = (),
 ) -> Draft:
-    """Serialise an entry, check it by admission and digest it; raise `AdmissionError`."""
+    """Serialise an entry, check it by admission and digest it; raise `AdmissionError`.
+
+    Kinds in `redactable`, and those that declare it, are digested field by field.
+    """
     if command_id is not None and not _is_name(command_id):
         check_name(command_id, what="command id")
     if policy_hash is not None and len(policy_hash) != HASH_BYTES:
@@ -68,6 +90,9 @@ def draft(
     body = serialise(entry, limits=limits)
     salt = new_salt(SALT_BYTES)
     of = entry.cls if isinstance(entry, EntryText) else entry
+    if of.redactable or of.kind in redactable:
+        digest = fields_digest(salt, body)
+        return FieldsDraft(of.kind, of.schema_version, command_id, policy_hash, salt, body, digest)
     return Draft(of.kind, of.schema_version, command_id, policy_hash, salt, body, body_digest(salt, body))
 
 

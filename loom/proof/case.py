@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +17,7 @@ from loom.journal.entry import Recorded
 from loom.journal.kinds import TurnAbandonedEntry, TurnCompletedEntry
 from loom.journal.private import open_private
 from loom.proof.errors import ProofError
+from loom.proof.redaction import Omissions, written
 from loom.proof.tree import ProofTree
 from loom.proof.verify import FORMAT, LARGEST, CaseError, Note, canonical, note_of, pack
 
@@ -75,13 +76,22 @@ def verifier_sha256() -> str:
 
 
 async def case_of(
-    reader: CaseReader, tree: ProofTree, place: Place, *, workspace: str, checkpoint: bytes, key: str | None = None
+    reader: CaseReader,
+    tree: ProofTree,
+    place: Place,
+    *,
+    workspace: str,
+    checkpoint: bytes,
+    key: str | None = None,
+    without: Collection[str] = (),
 ) -> Case:
     """Return the case of a decision, under a checkpoint that covers the whole of its turn.
 
     `checkpoint` is a signed note, or the text of one that no one has signed. `key` is the public key of its signer.
-    Raises `ProofError` for a checkpoint that does not cover the turn, or has another root than the journal.
+    `without` names fields to leave out: see `Omissions`. Raises `ProofError` for a checkpoint that does not cover the
+    turn or has another root than the journal, and for a field that cannot be left out.
     """
+    omissions = Omissions(without)
     note = _note(checkpoint)
     turn = await _turn(reader, place, workspace)
     decided = next(each for each, _ in turn if each.sequence == place.sequence)
@@ -98,7 +108,9 @@ async def case_of(
             f"checkpoint of [{note.size}] entries has another root than this journal; expected one of this journal: "
             "run `loom verify`"
         )
-    said = [_said(each, link, tree, note.size) for each, link in chosen]
+    paths = {each.position: tree.inclusion(each.position, note.size).path for each, _ in chosen}
+    said = [written(each, previous=link, path=paths[each.position], omissions=omissions) for each, link in chosen]
+    omissions.check()
     whole: dict[str, Any] = {
         "format": FORMAT,
         "workspace": workspace,
@@ -190,31 +202,3 @@ async def _registered(reader: CaseReader, policy: str | None, workspace: str) ->
                 return each, before
             before = each.entry_hash
     return None
-
-
-def _said(entry: Recorded, previous: bytes, tree: ProofTree, size: int) -> dict[str, Any]:
-    """Return an entry as a case says it."""
-    try:
-        body = None if entry.body is None else entry.body.decode()
-    except UnicodeDecodeError as error:
-        raise ProofError(
-            f"entry at position [{entry.position}] has a body that is no text; expected what was recorded: "
-            "run `loom verify`"
-        ) from error
-    return {
-        "position": entry.position,
-        "journal": entry.journal,
-        "sequence": entry.sequence,
-        "kind": entry.kind,
-        "schema_version": entry.schema_version,
-        "command_id": entry.command_id,
-        "epoch": entry.epoch,
-        "recorded_at_us": entry.recorded_at_us,
-        "clock_back_us": entry.clock_back_us,
-        "policy_hash": entry.policy,
-        "salt": None if entry.salt is None else entry.salt.hex(),
-        "body": body,
-        "body_digest": entry.body_digest.hex(),
-        "previous": previous.hex(),
-        "path": [each.hex() for each in tree.inclusion(entry.position, size).path],
-    }

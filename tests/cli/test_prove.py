@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from loom.errors import ConfigError
 from loom.journal.sqlite import JournalFiles
 from loom.proof import verify
 from loom.proof.case import verifier
 from loom.proof.tree import tree_of
 from tests.cli.support import invoke
-from tests.proof.cases import INSTANCE, Signer, made, told
+from tests.proof.cases import INSTANCE, REDACTABLE, Signer, made, told
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +95,39 @@ def test_a_case_says_what_the_journal_has_to_the_byte(config: Path) -> None:
         for name in ("journal", "sequence", "kind", "command_id", "policy_hash", "salt", "body_digest"):
             assert each[name] == line[name]
         assert json.loads(each["body"]) == line["body"]
+
+
+def test_fields_are_left_out_by_their_paths_and_the_rest_is_still_proven(config: Path, tmp_path: Path) -> None:
+    told(tmp_path, REDACTABLE)
+    shown, path = tmp_path / "loom.config.yaml", tmp_path / "case.zip"
+    decision = last_decision(shown)
+    said = invoke(
+        "prove", decision, "-o", path, "--without", "approval_answered.by", "--without", "8.comment", config=shown
+    )
+    assert said.code == 2
+    assert "[8.comment] is of no field in this case" in said.err
+    paths = ("--without", "approval_answered.by", "--without", "context_gathered.result")
+    said = invoke("prove", decision, "-o", path, *paths, config=shown)
+    assert said.code == 0, said.err
+    raw = path.read_bytes()
+    assert b"dana" not in raw
+    code, _, lines = verify.judge(raw, [])
+    assert code == 3
+    assert sum("1 fields of" in line for line in lines) == 3
+    assert any("fields of approval_answered" in line for line in lines)
+    verified = invoke("verify", "--views", config=shown)
+    assert verified.code == 0, verified.out
+    for wrong, why in (
+        ("decision.decision", "was recorded as a whole"),
+        ("by", "names no field"),
+        ("context_gathered.result.arr", "is of no field"),
+    ):
+        said = invoke("prove", decision, "-o", tmp_path / "no.zip", "--without", wrong, config=shown)
+        assert said.code == 2
+        assert why in said.err
+        assert not (tmp_path / "no.zip").exists()
+
+
+def test_a_kind_that_there_is_not_cannot_be_redactable(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"names the kinds \['nothing_such'\]"):
+        told(tmp_path, "journal: {redactable: [nothing_such]}\n")

@@ -26,7 +26,7 @@ from loom.journal.sqlite.connection import connect_reader, expected_schema, form
 from loom.journal.sqlite.reader import COLUMNS
 from loom.journal.sqlite.upgrade import upgrade as upgraded
 from loom.journal.sqlite.verify import verify
-from tests.journal.support import PLENTY, as_format, fill, mark, note, received
+from tests.journal.support import PLENTY, NotedEntry, as_format, fill, mark, note, received
 
 OBSERVED = "decision_observed"
 
@@ -71,6 +71,8 @@ async def test_a_journal_of_before_goes_on_in_its_format_and_takes_no_observed_d
 
     with pytest.raises(JournalFormatError, match=r"format \[2\], which keeps no own ids.*loom upgrade"):
         await store.append(Append("m/1", 0, [observed("bank:1")]))
+    with pytest.raises(JournalFormatError, match=r"no field of an entry can be left out later.*loom upgrade"):
+        await store.append(Append("a/1", 5, [draft(NotedEntry(text="x"), redactable=("test.noted",))]))
     with pytest.raises(JournalFormatError, match="loom upgrade"):
         await store.own_ids(["bank:1"])
     await store.close()

@@ -297,7 +297,7 @@ def test_over_all_positions_epochs_never_fall_only_in_the_formats_of_before(jour
 
 def test_a_body_scheme_that_nobody_knows_is_noticed_and_nothing_is_read_out_of_it(journal: Path) -> None:
     with attacker(journal) as db:
-        db.execute("UPDATE entries SET body_scheme = 2 WHERE position = 3")
+        db.execute("UPDATE entries SET body_scheme = 3 WHERE position = 3")
     assert faults(verify(journal)) == {"NEWER_SCHEME"}
     [third] = [each for each in asyncio.run(read_through(journal)) if each.position == 3]
     assert third.plain is None

@@ -22,7 +22,7 @@ from loom.proof.case import Place, case_of
 from loom.proof.tree import tree_of
 from loom.proof.verify import canonical, pack, unpack
 
-__all__ = ["INSTANCE", "Made", "Signer", "changed", "made", "told"]
+__all__ = ["INSTANCE", "REDACTABLE", "Made", "Signer", "changed", "made", "told"]
 
 INSTANCE = "0190b3e4-5f6a-7b8c-9d0e-1f2a3b4c5d6e"
 
@@ -62,10 +62,14 @@ class Made:
         return said
 
 
-def told(directory: Path) -> Path:
+REDACTABLE = "journal: {redactable: [context_gathered, approval_answered]}\n"
+
+
+def told(directory: Path, more: str = "") -> Path:
     """Write a workspace in which two discounts were asked for: one within the limit, one with consent."""
     config = directory / "loom.config.yaml"
-    config.write_text("data: data\nworkspace: discounts\nmodules: [loom.cli.demo.agent]\n", encoding="utf-8")
+    text = f"data: data\nworkspace: discounts\nmodules: [loom.cli.demo.agent]\n{more}"
+    config.write_text(text, encoding="utf-8")
 
     async def tell() -> Path:
         async with Loom.open(config, by="robin") as loom:
@@ -82,8 +86,8 @@ def told(directory: Path) -> Path:
     return asyncio.run(tell())
 
 
-async def made(journal: Path) -> Made:
-    """Return the signed case of the last decision of a journal."""
+async def made(journal: Path, *without: str) -> Made:
+    """Return the signed case of the last decision of a journal, without some fields."""
     files = JournalFiles(journal)
     reader = Reader(files.journal)
     try:
@@ -94,7 +98,9 @@ async def made(journal: Path) -> Made:
         place = Place(decision, chosen.journal, chosen.sequence)
         with closing(tree_of(files)) as tree:
             note = signer.checkpoint(tree.extend(), tree.root())
-            case = await case_of(reader, tree, place, workspace=workspace, checkpoint=note, key=signer.vkey)
+            case = await case_of(
+                reader, tree, place, workspace=workspace, checkpoint=note, key=signer.vkey, without=without
+            )
     finally:
         await reader.close()
     return Made(case.raw, signer, unpack(case.raw))

@@ -28,6 +28,15 @@ async def prove(
         Path | None,
         typer.Option("--checkpoint", metavar="FILE", help="A checkpoint that covers it, as a signed note."),
     ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without",
+            metavar="PATH",
+            help="Leave a field out: KIND.FIELD or SEQUENCE.FIELD, of kinds that are redactable; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write a decision with its proof into one file: its turn as stored, inclusion proofs, a checkpoint, its policy.
 
@@ -47,7 +56,9 @@ async def prove(
         workspace = await readings.reader.workspace() or shell.place.name
         with closing(tree_of(readings.files)) as tree:
             note = unsigned(workspace, tree) if given is None else given
-            case = await case_of(readings.reader, tree, place, workspace=workspace, checkpoint=note)
+            case = await case_of(
+                readings.reader, tree, place, workspace=workspace, checkpoint=note, without=without or ()
+            )
     write_case(out, case.raw)
     digest = verifier_sha256()
     if shell.json:

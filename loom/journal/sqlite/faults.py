@@ -80,3 +80,11 @@ def keeps_no_own_ids(path: Path, version: int) -> JournalFormatError:
         f"journal [{path}] is of format [{version}], which keeps no own ids; expected [3] or newer: stop what writes "
         "it, and run `loom upgrade`, which copies it"
     )
+
+
+def keeps_no_schemes(path: Path, version: int) -> JournalFormatError:
+    """Say that a journal is of a format without body schemes, and what takes it to the next."""
+    return JournalFormatError(
+        f"journal [{path}] is of format [{version}], in which no field of an entry can be left out later; expected [3] "
+        "or newer for kinds that are redactable: stop what writes it, and run `loom upgrade`, which copies it"
+    )

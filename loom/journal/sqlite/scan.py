@@ -9,8 +9,9 @@ import json
 from typing import Any, NamedTuple
 
 from loom.clock import AHEAD_US
-from loom.journal.chain import HASH_BYTES, SALT_BYTES, Header, body_digest, entry_hash, genesis
-from loom.journal.entry import BODY_SCHEME
+from loom.journal.chain import HASH_BYTES, SALT_BYTES, Header, entry_hash, genesis
+from loom.journal.entry import BODY_SCHEMES
+from loom.journal.fields import PLAIN_SCHEME, digest_by
 from loom.journal.findings import Findings
 from loom.journal.grants import Grants
 from loom.journal.kinds import MARKS, OWN_IDS
@@ -30,6 +31,7 @@ class _Suspect(NamedTuple):
     digest: bytes
     previous: bytes
     found: bytes
+    scheme: int
 
 
 class _Hole(NamedTuple):
@@ -155,8 +157,9 @@ class Scan:
         header = Header(self.workspace, journal, kind, command_id, policy, sequence, position, schema, epoch, at, back)
         if len(digest) != HASH_BYTES or len(found) != HASH_BYTES:
             raise ValueError(f"hashes of {len(digest)} and {len(found)} bytes")
-        known = self._check_scheme(header, row[14] if len(row) > 14 else BODY_SCHEME)
-        sound = known and self._check_body(header, salt, body, digest)
+        scheme = row[14] if len(row) > 14 else PLAIN_SCHEME
+        known = self._check_scheme(header, scheme)
+        sound = known and self._check_body(header, salt, body, digest, scheme)
         last = self._last.get(journal) or _Last(0, genesis(self.workspace, journal))
         if self.per_journal and epoch < last.epoch:
             self._findings.add(
@@ -178,8 +181,8 @@ class Scan:
             return
         if sequence > last.sequence + 1:
             self._gaps.append((journal, last.sequence + 1, sequence - 1, position))
-        elif known and entry_hash(header, digest, last.entry_hash) != found:
-            self._suspects.append(_Suspect(header, digest, last.entry_hash, found))
+        elif known and entry_hash(header, digest, last.entry_hash, scheme=scheme) != found:
+            self._suspects.append(_Suspect(header, digest, last.entry_hash, found, scheme))
         elif sound and kind == "pruned":
             self._declare(body)
         elif sound:
@@ -188,7 +191,7 @@ class Scan:
         self._last[journal] = _Last(sequence, found, max(epoch, last.epoch))
 
     def _check_scheme(self, header: Header, scheme: Any) -> bool:
-        if scheme == BODY_SCHEME:
+        if scheme in BODY_SCHEMES:
             return True
         self._findings.add(
             "NEWER_SCHEME",
@@ -199,7 +202,7 @@ class Scan:
         )
         return False
 
-    def _check_body(self, header: Header, salt: Any, body: Any, digest: bytes) -> bool:
+    def _check_body(self, header: Header, salt: Any, body: Any, digest: bytes, scheme: int) -> bool:
         if body is None and salt is None:
             holes = self._holes.setdefault(header.journal, [])
             if holes and holes[-1].last + 1 == header.sequence:
@@ -208,7 +211,7 @@ class Scan:
                 holes.append(_Hole(header.sequence, header.sequence, header.position))
             return False
         if isinstance(salt, bytes) and isinstance(body, bytes) and len(salt) == SALT_BYTES:
-            if body_digest(salt, body) == digest:
+            if _has_digest(digest, scheme, salt, body):
                 return True
             what = "does not have the digest of its body"
         else:
@@ -307,7 +310,7 @@ def _origins(suspects: list[_Suspect]) -> dict[int, int]:
             continue
         for shift in range(1, _MOST_SHIFT + 1):
             header = one.header._replace(position=one.header.position + shift)
-            if entry_hash(header, one.digest, one.previous) == one.found:
+            if entry_hash(header, one.digest, one.previous, scheme=one.scheme) == one.found:
                 origins[one.header.position] = header.position
                 break
     return origins
@@ -318,10 +321,17 @@ def _belongs(one: _Suspect, other: _Suspect) -> bool:
     moved = one.header._replace(position=other.header.position)
     places = (moved, moved._replace(sequence=other.header.sequence))
     return any(
-        entry_hash(header, one.digest, previous) == one.found
+        entry_hash(header, one.digest, previous, scheme=one.scheme) == one.found
         for header in places
         for previous in (one.previous, other.previous, other.found)
     )
+
+
+def _has_digest(digest: bytes, scheme: int, salt: bytes, body: bytes) -> bool:
+    try:
+        return digest_by(scheme, salt, body) == digest
+    except (ValueError, RecursionError):  # by scheme 2 a body is JSON
+        return False
 
 
 def _name(header: Header) -> str:

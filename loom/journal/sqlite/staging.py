@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from loom.errors import AppendUnknownError, LoomError, SequenceConflictError
-from loom.journal.chain import hash_after, journal_fields, turn_fields
-from loom.journal.store import Append, Head, Receipt
+from loom.journal.chain import SCHEME_2, hash_after, journal_fields, turn_fields
+from loom.journal.fields import FIELDS_SCHEME, PLAIN_SCHEME
+from loom.journal.store import Append, FieldsDraft, Head, Receipt
 
 __all__ = ["Outcome", "Staged", "Tail", "lost", "stage"]
 
@@ -52,11 +53,17 @@ def stage(
             continue
         sequence, previous = head.sequence, head.entry_hash
         journal, of_journal, back = append.journal, journal_fields(workspace, append.journal), at - now_us
-        for kind, schema, command_id, policy, salt, body, digest in append.drafts:
+        of_fields = b""
+        for draft in append.drafts:
+            kind, schema, command_id, policy, salt, body, digest = draft
+            bound, prefix, scheme = digest, of_journal, PLAIN_SCHEME
+            if type(draft) is FieldsDraft:
+                of_fields = of_fields or journal_fields(workspace, journal, scheme=FIELDS_SCHEME)
+                bound, prefix, scheme = SCHEME_2 + digest, of_fields, FIELDS_SCHEME
             sequence += 1
             position += 1
             numbers = (sequence, position, schema, epoch, at, back)
-            previous = hash_after(of_journal, kind, turn_fields(command_id, policy), numbers, digest, previous)
+            previous = hash_after(prefix, kind, turn_fields(command_id, policy), numbers, bound, previous)
             staged.rows.append(
                 (
                     position,
@@ -73,6 +80,7 @@ def stage(
                     body,
                     digest,
                     previous,
+                    scheme,
                 )
             )
         staged.heads[append.journal] = Head(sequence, previous)

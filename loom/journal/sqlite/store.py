@@ -22,10 +22,11 @@ from loom.errors import (
     WriterFencedError,
 )
 from loom.identity import check_workspace
+from loom.journal.fields import PLAIN_SCHEME
 from loom.journal.kinds import OWN_IDS
 from loom.journal.sqlite import forks
 from loom.journal.sqlite.connection import has_own_ids
-from loom.journal.sqlite.faults import keeps_no_own_ids
+from loom.journal.sqlite.faults import keeps_no_own_ids, keeps_no_schemes
 from loom.journal.sqlite.files import JournalFiles, WriterLock, check_filesystem
 from loom.journal.sqlite.options import SqliteOptions
 from loom.journal.sqlite.queue import AppendQueue, Waiting
@@ -137,6 +138,8 @@ class SqliteStore(StoreReads[Reader]):
         check_name(append.journal, what="journal")
         if not has_own_ids(self._format) and any(draft.kind in OWN_IDS for draft in append.drafts):
             raise keeps_no_own_ids(self.files.journal, self._format)
+        if not has_own_ids(self._format) and any(draft.body_scheme != PLAIN_SCHEME for draft in append.drafts):
+            raise keeps_no_schemes(self.files.journal, self._format)
         waiting = self._queue.put(append)
         if self._idle.is_set():
             self._idle.clear()
@@ -149,6 +152,7 @@ class SqliteStore(StoreReads[Reader]):
             self._closed is None
             and isinstance(submitted, Waiting)
             and draft.kind not in OWN_IDS
+            and (draft.body_scheme == PLAIN_SCHEME or has_own_ids(self._format))
             and self._queue.extend(submitted, draft)
         )
 

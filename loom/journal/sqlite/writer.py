@@ -24,12 +24,12 @@ from loom.errors import (
     WriterFencedError,
 )
 from loom.journal.kinds import OWN_IDS
-from loom.journal.sqlite.connection import format_of
+from loom.journal.sqlite.connection import format_of, has_own_ids
 from loom.journal.sqlite.faults import BUSY, code_of, explained
 from loom.journal.sqlite.files import JournalFiles
 from loom.journal.sqlite.housekeeping import Housekeeping
 from loom.journal.sqlite.options import WriterOptions
-from loom.journal.sqlite.reader import COLUMNS
+from loom.journal.sqlite.reader import COLUMNS, COLUMNS_3
 from loom.journal.sqlite.staging import Outcome, Staged, Tail, stage
 from loom.journal.sqlite.writer_connection import WriterConnection
 from loom.journal.store import Append, Head, Receipt
@@ -37,12 +37,15 @@ from loom.telemetry import get_logger
 
 __all__ = ["Outcome", "Tail", "Writer", "WriterOptions"]
 
-_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # Rows go in by the dozen: SQLite's step gives the interpreter lock away, and a thread that has to ask a busy event loop
 # for it back after every single row gets it back some hundred times a second.
 _INSERTS = {
-    rows: f"INSERT INTO entries ({COLUMNS}) VALUES {', '.join([_ROW] * rows)}"  # noqa: S608 - constants only
-    for rows in (128, 32, 8, 2, 1)
+    columns: {
+        rows: f"INSERT INTO entries ({columns}) VALUES {', '.join([row] * rows)}"  # noqa: S608 - constants only
+        for rows in (128, 32, 8, 2, 1)
+    }
+    for columns, row in ((COLUMNS, "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"), (COLUMNS_3, _ROW))
 }
 _RESOLVE = "SELECT position, entry_hash, recorded_at_us FROM entries WHERE journal = ? AND sequence = ?"
 _COMMAND = "SELECT 1 FROM entries WHERE journal = ? AND command_id = ? AND kind = 'command_received'"
@@ -71,6 +74,7 @@ class Writer:
         self._clock = clock
         self._connection = WriterConnection(files, workspace=workspace, options=options)
         self._housekeeping = Housekeeping(files, connection=self._connection, options=options)
+        self._columns = COLUMNS_3
         self._commit_failures = 0
         self._batches = 0
 
@@ -79,6 +83,7 @@ class Writer:
         try:
             self._connection.open()
             self._housekeeping.check_heads()
+            self._columns = COLUMNS_3 if has_own_ids(self.format) else COLUMNS
         except BaseException as error:
             self._connection.close()
             if isinstance(error, sqlite3.Error):
@@ -196,7 +201,7 @@ class Writer:
                 return staged.outcomes
             connection.execute("BEGIN IMMEDIATE")
             self._connection.check_epoch()
-            _insert(connection, staged.rows)
+            _insert(connection, staged.rows, columns=self._columns)
         except Exception as error:
             return self._not_begun(error, len(batch))
         try:
@@ -316,10 +321,11 @@ def _each(error: LoomError, count: int) -> list[Outcome]:
     return [type(error)(*error.args) for _ in range(count)]
 
 
-def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
-    """Insert rows in order, in as few statements as there are fixed ones for."""
+def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]], *, columns: str) -> None:
+    """Insert rows in order, in as few statements as there are fixed ones for; older formats keep no body scheme."""
     done = 0
-    for count, statement in _INSERTS.items():
+    rows = rows if columns == COLUMNS_3 else [row[:-1] for row in rows]
+    for count, statement in _INSERTS[columns].items():
         while len(rows) - done >= count:
             connection.execute(statement, [value for row in rows[done : done + count] for value in row])
             done += count
