@@ -22,11 +22,22 @@ from loom.errors import (
     SequenceConflictError,
     WriterFencedError,
 )
-from loom.journal import Append, Draft, Head, JournalStore, Receipt
+from loom.journal import Append, Draft, Head, JournalStore, Receipt, draft
 from loom.journal.chain import genesis
 from loom.journal.entry import Part
 from loom.journal.kinds import ENDINGS, MARKS
-from tests.journal.support import START_US, SetClock, assert_chained, collected, fill, mark, note, notes, received
+from tests.journal.support import (
+    START_US,
+    NotedEntry,
+    SetClock,
+    assert_chained,
+    collected,
+    fill,
+    mark,
+    note,
+    notes,
+    received,
+)
 
 
 class Place(Protocol):
@@ -65,6 +76,16 @@ class JournalStoreContract:
         assert (entry.salt, entry.body, entry.body_digest) == (b"s" * 16, written.body, b"d" * 32)
         assert (entry.recorded_at_us, entry.clock_back_us, entry.workspace) == (START_US, 0, "acme")
         assert receipt == Receipt("a/1", 1, 1, entry.entry_hash, START_US)
+
+    async def test_entries_of_both_body_schemes_are_in_one_chain(self, place: Place) -> None:
+        store = await place.open()
+        redactable = draft(NotedEntry(text="fields"), redactable=("test.noted",))
+        await store.append(Append("a/1", 0, [note("whole"), redactable, note("again")]))
+        found = await collected(store.read("a/1"))
+        assert [each.body_scheme for each in found] == [1, 2, 1]
+        assert [each.body_digest for each in found][1] == redactable.body_digest
+        assert found[1].entry == NotedEntry(text="fields")
+        assert_chained(found, workspace="default")
 
     async def test_append_with_a_stale_sequence_is_refused_and_writes_nothing(self, place: Place) -> None:
         store = await place.open()

@@ -13,7 +13,8 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from loom.journal import Append, Draft, Entry, JournalStore, Receipt, Recorded, draft
-from loom.journal.chain import Header, body_digest, entry_hash, genesis
+from loom.journal.chain import Header, entry_hash, genesis
+from loom.journal.fields import digest_by
 from loom.journal.kinds import CommandReceivedEntry
 from loom.journal.sqlite import SqliteOptions, SqliteStore, WriterOptions
 from loom.journal.sqlite.connection import APPLICATION_ID, SCHEMAS
@@ -109,8 +110,9 @@ def assert_chained(entries: Sequence[Recorded], *, workspace: str = "default") -
         assert (entry.position, entry.sequence) == (position, sequence + 1)
         assert entry.salt is not None
         assert entry.body is not None
-        assert entry.body_digest == body_digest(entry.salt, entry.body)
-        assert entry.entry_hash == entry_hash(header_of(entry, workspace), entry.body_digest, previous)
+        assert entry.body_digest == digest_by(entry.body_scheme, entry.salt, entry.body)
+        header = header_of(entry, workspace)
+        assert entry.entry_hash == entry_hash(header, entry.body_digest, previous, scheme=entry.body_scheme)
         last[entry.journal] = entry.sequence, entry.entry_hash
 
 

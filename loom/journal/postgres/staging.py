@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from loom.errors import AppendRefusedError, LoomError, SequenceConflictError, WriterFencedError
-from loom.journal.chain import hash_after, journal_fields, turn_fields
+from loom.journal.chain import SCHEME_2, hash_after, journal_fields, turn_fields
+from loom.journal.entry import BODY_SCHEMES
+from loom.journal.fields import FIELDS_SCHEME
 from loom.journal.sqlite.staging import Outcome, Tail
 from loom.journal.store import Append, Head, Receipt
 
@@ -117,13 +119,17 @@ def not_accepted(append: Append, error: BaseException) -> AppendRefusedError:
 def _rows(
     append: Append, head: HeadRow, position: int, *, workspace: str, epoch: int, at: int, now_us: int
 ) -> tuple[list[tuple[Any, ...]], Head]:
-    journal, of_journal, back = append.journal, journal_fields(workspace, append.journal), at - now_us
+    journal, back = append.journal, at - now_us
+    begins = {scheme: journal_fields(workspace, journal, scheme=scheme) for scheme in BODY_SCHEMES}
     sequence, previous = head.sequence, head.entry_hash
     rows: list[tuple[Any, ...]] = []
-    for kind, schema, command_id, policy, salt, body, digest in append.drafts:
+    for draft in append.drafts:
+        kind, schema, command_id, policy, salt, body, digest = draft
+        scheme = draft.body_scheme
+        bound = SCHEME_2 + digest if scheme == FIELDS_SCHEME else digest
         sequence, position = sequence + 1, position + 1
         numbers = (sequence, position, schema, epoch, at, back)
-        previous = hash_after(of_journal, kind, turn_fields(command_id, policy), numbers, digest, previous)
+        previous = hash_after(begins[scheme], kind, turn_fields(command_id, policy), numbers, bound, previous)
         header = (position, journal, sequence, kind, schema, command_id, epoch, at, back, policy)
-        rows.append((*header, salt, body, digest, previous))
+        rows.append((*header, salt, body, digest, previous, scheme))
     return rows, Head(sequence, previous)

@@ -36,7 +36,7 @@ from loom.telemetry import get_logger
 
 __all__ = ["Writer"]
 
-_NAMES = tuple(COLUMNS.split(", ")[:-1])  # the scheme of a body is the default
+_NAMES = tuple(COLUMNS.split(", "))
 _BEGIN = "SELECT * FROM begin_append($1, $2, $3)"
 _REGISTER = "INSERT INTO writers (name, address) VALUES ($1, $2) RETURNING writer"
 _ACQUIRE = "SELECT * FROM acquire($1, $2, $3)"
