@@ -14,9 +14,11 @@ from loom.identity import By, Identity, new_id
 from loom.journal.entry import Entry
 from loom.journal.store import JournalStore
 from loom.proof.anchors import Anchor
+from loom.proof.config import TimeStampsConfig
 from loom.proof.entries import (
     CheckpointCosignedEntry,
     CheckpointSignedEntry,
+    CheckpointStampedEntry,
     SigningKeyAddedEntry,
     SigningKeyRetiredEntry,
 )
@@ -24,6 +26,7 @@ from loom.proof.errors import ForkError, ProofError, SigningKeyError
 from loom.proof.keys import Signer, verifies
 from loom.proof.log import CheckpointLog, SignedCheckpoint
 from loom.proof.notes import Checkpoint, Note, Signature, VerifyingKey
+from loom.proof.stamps import Stamp, certificates_in, read_stamp, stamped
 from loom.proof.tree import ProofTree
 from loom.telemetry import get_logger
 
@@ -53,6 +56,7 @@ class Checkpoints:
         *,
         signer: Callable[[], Signer] | None,
         anchors: Sequence[Anchor] = (),
+        stamps: Sequence[TimeStampsConfig] = (),
         witnesses: Sequence[VerifyingKey] = (),
         by: By,
     ) -> None:
@@ -66,6 +70,7 @@ class Checkpoints:
         self._signer: Signer | None = None
         self._also: Signer | None = None  # signs the first checkpoint after a rotation as well
         self._anchors = tuple(anchors)
+        self._stamps = tuple(stamps)
         self._witnesses = tuple(witnesses)
         self._by = Identity.of(by)
         self._lock = asyncio.Lock()
@@ -144,6 +149,8 @@ class Checkpoints:
             found = self.log.newest
             for anchor in self._anchors:
                 await self._anchor(anchor, note)
+            for authority in self._stamps:
+                await self._stamp(authority, note, size)
             return found
 
     async def _ready(self) -> Signer:
@@ -228,6 +235,21 @@ class Checkpoints:
     async def _append(self, entry: Entry) -> None:
         await self.log.journal.append_if_missing(lambda: entry)
 
+    async def _stamp(self, authority: TimeStampsConfig, note: Note, size: int) -> None:
+        """Have a checkpoint stamped and journal the stamp, if the last one of this authority is old enough."""
+        before, now = self.log.stamps.get(authority.url), datetime.now(UTC)
+        if before is not None and (now - before.at).total_seconds() < authority.every_s:
+            return
+        try:
+            found = await asyncio.to_thread(_stamped, authority, str(note).encode())
+        except LoomError as error:
+            _log.error("checkpoint_not_stamped", authority=authority.url, size=size, error=str(error))
+            return
+        entry = CheckpointStampedEntry(
+            size=size, authority=authority.url, at=found.at.isoformat(), note=str(note), token=found.text
+        )
+        await self._append(entry)
+
     async def _anchor(self, anchor: Anchor, note: Note) -> None:
         """Write a checkpoint down elsewhere; what fails is logged and shown, and the next checkpoint tries again."""
         size = Checkpoint.parse(note.text).size
@@ -238,3 +260,11 @@ class Checkpoints:
             before = self.anchors.get(anchor.name)
             self.anchors[anchor.name] = AnchorState(anchor.name, 0 if before is None else before.size, str(error))
             _log.error("checkpoint_not_anchored", anchor=anchor.name, size=size, error=str(error))
+
+
+def _stamped(authority: TimeStampsConfig, message: bytes) -> Stamp:
+    """Return the time stamp of a message, whose signature holds where the config says whom to trust."""
+    found = stamped(authority.url, message)
+    if authority.certificates is None:
+        return found
+    return read_stamp(found.token, message, certificates=certificates_in(authority.certificates.expanduser()))

@@ -61,11 +61,16 @@ class TimeStampsConfig(Section):
     """An authority that stamps checkpoints with its time: RFC 3161, with the extra `timestamps`."""
 
     url: str = Field(max_length=2_000)
+    """Over http, too: what it says is signed."""
+    every_s: float = Field(default=3_600.0, gt=0, le=366 * 86_400)
+    """The newest checkpoint is stamped at most so often."""
+    certificates: Path | None = None
+    """A PEM file with the roots that its signature is checked against."""
 
     @field_validator("url")
     @classmethod
     def _is_an_address(cls, url: str) -> str:
-        return _address(url)
+        return _address(url, over_http=True)
 
 
 class AnchorsConfig(Section):
@@ -84,7 +89,7 @@ class AnchorsConfig(Section):
         return tuple(map(_address, endpoints))
 
 
-def _address(url: str) -> str:
+def _address(url: str, *, over_http: bool = False) -> str:
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -92,6 +97,6 @@ def _address(url: str) -> str:
         host = None
     if host is None or parts.scheme not in ("http", "https") or parts.username is not None or not url.isprintable():
         raise refusal("https://HOST/PATH, without a user", "write the address")
-    if parts.scheme == "http" and host not in _LOOPBACK:
+    if parts.scheme == "http" and host not in _LOOPBACK and not over_http:
         raise refusal("https, or http on the loopback", "serve it with TLS")
     return url

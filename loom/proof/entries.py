@@ -73,6 +73,8 @@ class CheckpointStampedEntry(Entry):
     size: int
     authority: str
     at: str
+    note: str
+    """What was stamped: the note as it was then."""
     token: str
 
 

@@ -75,6 +75,7 @@ async def _start(host: Host) -> AsyncIterator[Checkpoints]:
         partial(tree_of, host.files),
         signer=partial(_signer, config, host.files) if config.signs else None,
         anchors=anchors_of(anchors_in(host.config), host.store.workspace),
+        stamps=anchors_in(host.config).timestamps,
         witnesses=tuple(map(VerifyingKey.parse, config.witnesses)),
         by=host.by,
     )

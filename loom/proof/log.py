@@ -16,6 +16,7 @@ from loom.proof.entries import (
     CHECKPOINTS_JOURNAL,
     CheckpointCosignedEntry,
     CheckpointSignedEntry,
+    CheckpointStampedEntry,
     LossAcceptedEntry,
     SigningKeyAddedEntry,
     SigningKeyRetiredEntry,
@@ -24,7 +25,7 @@ from loom.proof.errors import NoteError
 from loom.proof.keys import verifies
 from loom.proof.notes import Checkpoint, Note, Verifier, VerifyingKey, origin_of
 
-__all__ = ["Answer", "CheckpointLog", "Judgement", "KnownKey", "SignedCheckpoint"]
+__all__ = ["Answer", "CheckpointLog", "Judgement", "KnownKey", "SignedCheckpoint", "Stamped"]
 
 Answer: TypeAlias = Literal["HOLDS", "OTHER_LOG", "UNKNOWN_KEY", "KEY_RETIRED", "CUT", "FORKED"]
 """What a checkpoint is to a journal."""
@@ -51,6 +52,15 @@ class SignedCheckpoint(NamedTuple):
     def size(self) -> int:
         """How many entries it covers."""
         return self.checkpoint.size
+
+
+class Stamped(NamedTuple):
+    """The last time stamp of an authority: of how many entries, when it was journaled, the note and the token."""
+
+    size: int
+    at: datetime
+    note: str
+    token: str
 
 
 class Judgement(NamedTuple):
@@ -84,6 +94,8 @@ class CheckpointLog:
         self.keys: dict[bytes, KnownKey] = {}
         self.earlier: dict[str, int] = {}
         """Origins that the log had before a loss was accepted, and how many of their entries are still there."""
+        self.stamps: dict[str, Stamped] = {}
+        """By the address of the authority."""
         self.unreadable: list[int] = []
         """Positions of checkpoints that cannot be read."""
         self._checkpoints: list[SignedCheckpoint] = []
@@ -198,6 +210,9 @@ class CheckpointLog:
                 self._take(recorded, entry)
             case CheckpointCosignedEntry():
                 self._add(entry)
+            case CheckpointStampedEntry():
+                at = datetime_from_us(recorded.recorded_at_us)
+                self.stamps[entry.authority] = Stamped(entry.size, at, entry.note, entry.token)
             case LossAcceptedEntry():
                 if self.origin is not None:
                     self.earlier[self.origin] = entry.found

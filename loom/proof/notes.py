@@ -165,13 +165,12 @@ class VerifyingKey(NamedTuple):
     @property
     def key_id(self) -> bytes:
         """The first bytes of every signature that it made."""
-        framed = self.name.encode() + b"\n" + bytes([self.algorithm]) + self.public
-        return hashlib.sha256(framed).digest()[:_ID_BYTES]
+        return self._digest()[:_ID_BYTES]
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of the public key, as 64 hex digits: the same under every name."""
-        return hashlib.sha256(self.public).hexdigest()
+        """64 hex digits that stand for the key under its name; its id is how they begin."""
+        return self._digest().hex()
 
     def __str__(self) -> str:
         return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(bytes([self.algorithm]) + self.public).decode()}"
@@ -182,6 +181,9 @@ class VerifyingKey(NamedTuple):
             if (each.name, each.key_id) == (self.name, self.key_id) and self._holds(note.text, each.raw, verify):
                 return each
         return None
+
+    def _digest(self) -> bytes:
+        return hashlib.sha256(self.name.encode() + b"\n" + bytes([self.algorithm]) + self.public).digest()
 
     def _holds(self, text: str, raw: bytes, verify: Verifier) -> bool:
         if self.algorithm == ED25519:

@@ -8,15 +8,18 @@ from datetime import datetime
 from typing import NamedTuple
 
 from loom.config import LoomConfig
+from loom.errors import ConfigError
 from loom.journal.findings import Finding, Verification
 from loom.journal.roots import Root
 from loom.journal.sqlite import JournalFiles
 from loom.journal.store import JournalReader
 from loom.proof.anchors import Anchor, Anchored, anchors_of
+from loom.proof.config import TimeStampsConfig
 from loom.proof.errors import AnchorError
 from loom.proof.log import CheckpointLog, Judgement
 from loom.proof.notes import Checkpoint, Note
 from loom.proof.opening import anchors_in, trusted_in
+from loom.proof.stamps import certificates_in, read_stamp
 
 __all__ = ["AnchorSeen", "Evidence", "evidence_of", "with_evidence"]
 
@@ -70,6 +73,8 @@ async def evidence_of(reader: JournalReader, workspace: str, files: JournalFiles
             found.findings.append(Finding(_CODES[judged.answer], f"checkpoint: {judged.words}", position=each.position))
         else:
             found.newest = max(found.newest, each.size if each.checkpoint.origin == log.origin else 0)
+    for authority in anchors_in(config).timestamps:
+        await asyncio.to_thread(_look_at_stamp, authority, log, found)
     for anchor in anchors_of(anchors_in(config), workspace):
         await asyncio.to_thread(_look, anchor, log, trusted, found)
     return found
@@ -119,6 +124,25 @@ def _look(anchor: Anchor, log: CheckpointLog, trusted: tuple[bytes, ...], found:
     problem = None if largest is not None else "it has no checkpoint of this log"
     size, at = (0, None) if largest is None else (largest.checkpoint.size, largest.at)
     found.anchors.append(AnchorSeen(anchor.name, size, at, problem))
+
+
+def _look_at_stamp(authority: TimeStampsConfig, log: CheckpointLog, found: Evidence) -> None:
+    """Check the last time stamp of an authority, its signature only where the config says whom to trust."""
+    last = log.stamps.get(authority.url)
+    if last is None:
+        found.anchors.append(AnchorSeen(authority.url, problem="it has stamped no checkpoint of this log"))
+        return
+    try:
+        roots = () if authority.certificates is None else certificates_in(authority.certificates.expanduser())
+        stamp = read_stamp(last.token, last.note.encode(), certificates=roots)
+    except ConfigError as error:
+        found.anchors.append(AnchorSeen(authority.url, last.size, problem=str(error)))
+        return
+    except AnchorError as error:
+        found.findings.append(Finding("UNKNOWN_SIGNER", f"time stamp of [{authority.url}]: {error}"))
+        return
+    problem = None if roots else f"stamped {stamp.at.isoformat()}; its signature was not checked: no certificates"
+    found.anchors.append(AnchorSeen(authority.url, last.size, stamp.at, problem))
 
 
 def _size(seen: AnchorSeen) -> int:

@@ -56,17 +56,19 @@ async def signing_keys(shell: Shell) -> None:
 
 
 def new(shell: Shell, file: _KeyFile) -> None:
-    """Make a key in a new file for its owner only. Its first checkpoint makes it the key of the log."""
-    import hashlib
+    """Make a key in a new file for its owner only. Its first checkpoint makes it the key of the log.
+
+    Its name and its fingerprint, which others check with, are those of the log: `loom keys signing` shows them then.
+    """
+    import base64
 
     from loom.proof.keys import create_key
 
-    public = create_key(file)
-    fingerprint = hashlib.sha256(public).hexdigest()
+    public = base64.b64encode(create_key(file)).decode()
     if shell.json:
-        shell.output.document({"file": str(file), "fingerprint": fingerprint})
+        shell.output.document({"file": str(file), "public_key": public})
         return
-    shell.output.say(f"fingerprint {fingerprint}")
+    shell.output.say(f"public key {public}")
     shell.output.note(f"the key is in {file}, and nowhere else; the config names it:")
     shell.output.note(f"checkpoints:\n  key_file: {file.absolute()}")
 
