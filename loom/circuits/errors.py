@@ -10,7 +10,10 @@ __all__ = ["CircuitDependencyError"]
 
 
 class CircuitDependencyError(LoomError):
-    """An execution is acted on that lacks a success of circuits which have to succeed first."""
+    """An execution is acted on that lacks a success of circuits which have to succeed first.
+
+    To do: run the circuits that it depends on first.
+    """
 
     kind = "conflict"
 

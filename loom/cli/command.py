@@ -21,7 +21,7 @@ import typer
 from loom.cli.helping import Deferred
 from loom.cli.output import Output, plain_error
 from loom.cli.shell import Shell
-from loom.errors import AnswerKind, LoomError
+from loom.errors import AnswerKind, ControlError, LoomError
 
 __all__ = ["EXIT_ERROR", "EXIT_NO", "EXIT_OK", "EXIT_UNSURE", "Common", "command", "exit_code_of"]
 
@@ -209,7 +209,17 @@ def _report_error(error: Exception, shell: Shell, code: int) -> int:
     if shell.debug:
         traceback.print_exception(error)
     plain_error(str(error) or type(error).__name__)
+    if isinstance(error, LoomError):
+        sys.stderr.write(f"see: loom docs errors#{_name_of(error)}\n")
     return code
+
+
+def _name_of(error: LoomError) -> str:
+    """Return the name under which the page of errors has it: of one from a running loom, that of its error there."""
+    from loom.cli.reference.found import loaded
+
+    named = error.type_name if isinstance(error, ControlError) else None
+    return next((each.__name__ for each in loaded(LoomError) if each.__name__ == named), type(error).__name__)
 
 
 def _reader_gone() -> int:

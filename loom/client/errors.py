@@ -17,6 +17,8 @@ class RemoteError(LoomError):
     """A server refused a request, or could not be reached; `status` is that of HTTP, 0 without an answer.
 
     It is raised where the answer is no error of loom's, such as a wrong key, or of an extension that is not here.
+
+    To do: read `status` and the message: 0 is no answer, 401 a wrong key, 403 a permission that is missing.
     """
 
     kind: AnswerKind = "fault"

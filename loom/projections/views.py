@@ -31,7 +31,10 @@ _CHECKPOINTS = "SELECT name, version, shape, position, entry_hash, failed FROM c
 
 
 class ViewsLostError(ProjectionFailedError):
-    """There is no sound views file to read. `damaged` identifies the file that was found damaged, if there is one."""
+    """There is no sound views file to read. `damaged` identifies the file that was found damaged, if there is one.
+
+    To do: open the loom: the views are rebuilt from the journal.
+    """
 
     def __init__(self, message: str, *, damaged: Identity | None = None) -> None:
         super().__init__(message)

@@ -17,7 +17,10 @@ __all__ = [
 
 
 class ProofError(LoomError):
-    """Something that was to prove something does not: a note, a key, a signature, a tree."""
+    """Something that was to prove something does not: a note, a key, a signature, a tree.
+
+    To do: read what does not fit in the message; trust nothing that depends on it until it is explained.
+    """
 
     kind: AnswerKind = "invalid"
 
@@ -27,7 +30,10 @@ class NoteError(ProofError):
 
 
 class TreeIncompleteError(ProofError):
-    """The journal has a hole, or cannot be read: there is no tree over all of its entries."""
+    """The journal has a hole, or cannot be read: there is no tree over all of its entries.
+
+    To do: run `loom verify`, which says where; restore a backup.
+    """
 
     kind: AnswerKind = "fault"
 

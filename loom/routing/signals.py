@@ -98,13 +98,19 @@ FORBIDDEN_SIGNALS: Mapping[str, str] = {
 
 
 class ForbiddenSignalError(LoomError):
-    """A signal was asked for, or given, that optimisation may not see."""
+    """A signal was asked for, or given, that optimisation may not see.
+
+    To do: name a signal that the catalogue allows: see `loom docs routing`.
+    """
 
     kind = "refused"
 
 
 class SignalRangeError(LoomError):
-    """A source gave a value that is none of its signal's kind."""
+    """A source gave a value that is none of its signal's kind.
+
+    To do: correct the source that gave the value.
+    """
 
     kind = "fault"
 

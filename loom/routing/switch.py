@@ -23,13 +23,19 @@ _log = get_logger("loom.routing")
 
 
 class RearmRefusedError(LoomError):
-    """A switch that a stop condition engaged was to be re-armed without its cause, or without a replay that passes."""
+    """A switch that a stop condition engaged was to be re-armed without its cause, or without a replay that passes.
+
+    To do: name the cause, and let a replay pass first: see `loom docs routing`.
+    """
 
     kind = "refused"
 
 
 class SelfRearmError(SeparationOfDutiesError):
-    """What a kill switch stops may not re-arm it."""
+    """What a kill switch stops may not re-arm it.
+
+    To do: have a person re-arm it.
+    """
 
 
 class KillSwitch:
