@@ -1228,13 +1228,19 @@ class RunConflictError(LoomError):
 
 
 class NodeUnreachableError(LoomError):
-    """Another node of the cluster gave no answer: what was asked of it may have been done. Ask again."""
+    """Another node of the cluster gave no answer: what was asked of it may have been done. Ask again.
+
+    To do: ask again with the same command id; look whether that node runs and can be reached at its address.
+    """
 
     kind = "busy"
 
 
 class NodeRefusedError(LoomError):
-    """A request between nodes of a cluster is not in order: its signature, its sender, its address or its identity."""
+    """A request between nodes of a cluster is not in order: its signature, its sender, its address or its identity.
+
+    To do: give all nodes the same key, clocks that agree and addresses at which they reach each other.
+    """
 
     kind: AnswerKind = "refused"
 

@@ -23,7 +23,10 @@ READING_ROLES: tuple[Role, ...] = tuple(role for role, may in RANKS.items() if m
 
 
 class KeyRefusedError(LoomError):
-    """A key is missing, unknown, revoked, of another workspace, or may do more than read."""
+    """A key is missing, unknown, revoked, of another workspace, or may do more than read.
+
+    To do: add a key that only reads, with `loom keys add`, and set it where the message says.
+    """
 
     def __init__(self, message: str, *, known: bool = False) -> None:
         super().__init__(message)
