@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 from collections.abc import AsyncIterator, Collection
@@ -16,12 +15,26 @@ from loom.journal.chain import genesis
 from loom.journal.entry import Recorded
 from loom.journal.kinds import TurnAbandonedEntry, TurnCompletedEntry
 from loom.journal.private import open_private
+from loom.proof import verify
 from loom.proof.errors import ProofError
+from loom.proof.keys import verifies
+from loom.proof.log import CheckpointLog
+from loom.proof.notes import Checkpoint, Note, origin_of
 from loom.proof.redaction import Omissions, written
 from loom.proof.tree import ProofTree
-from loom.proof.verify import FORMAT, LARGEST, CaseError, Note, canonical, note_of, pack
+from loom.proof.verify import FORMAT, LARGEST, CaseError, canonical, note_of, pack
 
-__all__ = ["Case", "CaseReader", "Place", "case_of", "unsigned", "verifier", "verifier_sha256", "write_case"]
+__all__ = [
+    "Case",
+    "CaseReader",
+    "Place",
+    "case_of",
+    "checkpoint_for",
+    "signer_of",
+    "verifier",
+    "verifier_sha256",
+    "write_case",
+]
 
 _POLICIES = "loom/policies"
 _NO_INSTANCE = "00000000-0000-0000-0000-000000000000"
@@ -131,10 +144,34 @@ async def case_of(
     )
 
 
-def unsigned(workspace: str, tree: ProofTree) -> bytes:
-    """Return the text of a checkpoint of all entries that no one has signed: it says what, and not who."""
-    size = tree.extend()
-    return f"loom/{_NO_INSTANCE}/{workspace}\n{size}\n{base64.b64encode(tree.root()).decode()}\n".encode()
+async def checkpoint_for(log: CheckpointLog, reader: CaseReader, tree: ProofTree, place: Place) -> bytes:
+    """Return the newest checkpoint of the journal that covers a decision's turn, as a note.
+
+    A log without a signing key gives the text of one over all entries, which says what and not who. Raises
+    `ProofError` where the log signs, and has not signed that turn yet.
+    """
+    if log.origin is None:
+        size = tree.extend()
+        return str(Checkpoint(origin_of(_NO_INSTANCE, log.workspace), size, tree.root())).encode()
+    last = (await _turn(reader, place, log.workspace))[-1][0].position
+    found = log.covering(last)
+    if found is None:
+        raise ProofError(
+            f"no checkpoint covers position [{last}] yet; expected one that covers the turn of the decision: "
+            "`loom checkpoint sign` makes it"
+        )
+    return str(found.note).encode()
+
+
+def signer_of(log: CheckpointLog, checkpoint: bytes) -> str | None:
+    """Return the public key of the log that signed a checkpoint, as notes write it; None where none of them did."""
+    try:
+        note = Note.parse(checkpoint.decode())
+        origin = Checkpoint.parse(note.text).origin
+    except (ProofError, UnicodeDecodeError):
+        return None
+    keys = [log.key(each, origin=origin) for each in log.keys]
+    return next((str(each) for each in reversed(keys) if each.signature_of(note, verifies)), None)
 
 
 def write_case(path: Path, raw: bytes) -> None:
@@ -156,7 +193,7 @@ def write_case(path: Path, raw: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def _note(checkpoint: bytes) -> Note:
+def _note(checkpoint: bytes) -> verify.Note:
     try:
         return note_of(checkpoint)
     except (CaseError, ValueError) as error:

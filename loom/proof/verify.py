@@ -128,12 +128,12 @@ def b64(text: str) -> bytes:
     return raw
 
 
-def vkey(text: str) -> tuple[str, bytes, str]:
-    """Return the name, the Ed25519 key and the fingerprint of a line `<name>+<first 8 of the fingerprint>+<base64>`."""
+def vkey(text: str) -> tuple[str, bytes, str, str]:
+    """Return name, Ed25519 key, id and fingerprint (the SHA-256 of the key) of a line `<name>+<id>+<base64>`."""
     found = need(re.fullmatch(r"([^+\s]+)\+([0-9a-f]{8})\+([0-9A-Za-z+/]{44})\n?", text), "a key is not written as one")
     raw, whole = b64(found[3]), sha(found[1].encode(), b"\n", b64(found[3])).hex()
     need(raw[0] == 1 and whole[:8] == found[2], "a key has another id than its own, or is none of Ed25519")
-    return found[1], raw[1:], whole
+    return found[1], raw[1:], found[2], sha(raw[1:]).hex()
 
 
 Note = NamedTuple("Note", [("origin", str), ("size", int), ("root", bytes), ("text", bytes), ("by", list[Any])])  # noqa: UP014
@@ -154,15 +154,15 @@ def note_of(raw: bytes) -> Note:
 
 def signers(note: Note, enclosed: bytes | None, wanted: list[str]) -> list[str]:
     """Return the fingerprints of the wanted keys, each of which has signed; without any, try the one enclosed."""
-    known = {} if enclosed is None else {each[2]: each for each in [vkey(enclosed.decode())]}
+    known = {} if enclosed is None else {each[3]: each for each in [vkey(enclosed.decode())]}
     lost = "the key that you name is not the one enclosed: it is by another signer, or another key of this one"
     keys = [need(known.get(each), lost) if re.fullmatch("[0-9a-f]{64}", each) else vkey(each) for each in wanted]
-    for name, key, whole in keys or known.values():
+    for name, key, short, _ in keys or known.values():
         need(name == note.origin, f"the key is of the log [{name!a}], the checkpoint of [{note.origin!a}]")
-        by = [each[2] for each in note.by if each[:2] == (name, whole[:8])]
+        by = [each[2] for each in note.by if each[:2] == (name, short)]
         need(by, "the checkpoint is not signed by the key that you name" if keys else "the enclosed key has not signed")
         need(all(is_signed(key, note.text, each) for each in by), "the signature of the checkpoint is not by its key")
-    return [each[2] for each in keys]
+    return [each[3] for each in keys]
 
 
 def body_of(entry: dict[str, Any]) -> tuple[bytes | None, dict[str, Any]]:

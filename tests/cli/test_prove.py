@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from loom import Loom
+from loom.cli.demo.agent import DiscountAgent, RequestDiscount
 from loom.errors import ConfigError
 from loom.journal.sqlite import JournalFiles
 from loom.proof import verify
 from loom.proof.case import verifier
+from loom.proof.keys import create_key
 from loom.proof.tree import tree_of
 from tests.cli.support import invoke
 from tests.proof.cases import INSTANCE, REDACTABLE, Signer, made, told
@@ -131,3 +134,31 @@ def test_fields_are_left_out_by_their_paths_and_the_rest_is_still_proven(config:
 def test_a_kind_that_there_is_not_cannot_be_redactable(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"names the kinds \['nothing_such'\]"):
         told(tmp_path, "journal: {redactable: [nothing_such]}\n")
+
+
+def test_with_a_signing_key_the_case_is_under_the_journals_own_checkpoint(tmp_path: Path) -> None:
+    public = create_key(tmp_path / "log.key")
+    text = f"checkpoints: {{key_file: {tmp_path / 'log.key'}, every_s: 86400"
+    told(tmp_path, f"{text}, at_close: false}}\n")
+    config, path = tmp_path / "loom.config.yaml", tmp_path / "case.zip"
+    signed = invoke("checkpoint", "sign", "--by", "robin", config=config)
+    assert signed.code == 0, signed.err
+    said = invoke("prove", last_decision(config), "-o", path, "--json", config=config)
+    assert said.code == 0, said.err
+    assert said.json["signed"] is True
+    fingerprint = hashlib.sha256(public).hexdigest()
+    (listed,) = invoke("keys", "signing", "--json", config=config).json
+    assert listed["fingerprint"] == fingerprint
+    for key in (fingerprint, listed["key"]):
+        assert verify.judge(path.read_bytes(), [key])[:2] == (0, f"valid: signed by {fingerprint}")
+    assert verify.unpack(path.read_bytes())["key.txt"].decode().strip() == listed["key"]
+
+    async def again() -> None:
+        async with Loom.open(config, by="robin") as loom:
+            agent = loom.actor(DiscountAgent, "emea")
+            await agent.ask(RequestDiscount(customer_id="delta-retail", percent=9), id="later", by="robin")
+
+    asyncio.run(again())
+    refused = invoke("prove", last_decision(config), "-o", tmp_path / "later.zip", config=config)
+    assert refused.code == 2
+    assert "loom checkpoint sign" in refused.err

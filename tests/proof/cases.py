@@ -34,12 +34,13 @@ class Signer:
         self.name = name
         self._key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"key %d" % seed).digest())
         self.public = self._key.public_key().public_bytes_raw()
-        self.fingerprint = hashlib.sha256(name.encode() + b"\n\x01" + self.public).hexdigest()
-        self.vkey = f"{name}+{self.fingerprint[:8]}+{base64.b64encode(bytes([1]) + self.public).decode()}"
+        self.fingerprint = hashlib.sha256(self.public).hexdigest()
+        self.key_id = hashlib.sha256(name.encode() + b"\n\x01" + self.public).digest()[:4]
+        self.vkey = f"{name}+{self.key_id.hex()}+{base64.b64encode(bytes([1]) + self.public).decode()}"
 
     def note(self, text: str) -> bytes:
         """Return a text with this key's signature."""
-        signed = bytes.fromhex(self.fingerprint[:8]) + self._key.sign(text.encode())
+        signed = self.key_id + self._key.sign(text.encode())
         return f"{text}\n\u2014 {self.name} {base64.b64encode(signed).decode()}\n".encode()
 
     def checkpoint(self, size: int, root: bytes) -> bytes:

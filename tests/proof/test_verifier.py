@@ -129,7 +129,7 @@ def test_a_case_by_another_key_is_refused_whatever_it_encloses(case: Made) -> No
         "this one",
     )
     assert verdict(raw, case.signer.vkey)[1] == "does not hold: the checkpoint is not signed by the key that you name"
-    renamed = base64.b64encode(bytes.fromhex(case.signer.fingerprint[:8]) + bytes(64)).decode()
+    renamed = base64.b64encode(case.signer.key_id + bytes(64)).decode()
     by_no_one = text + f"\n\u2014 {case.signer.name} {renamed}\n"
     assert "not by its key" in verdict(changed(case, checkpoint=by_no_one.encode()), case.signer.vkey)[1]
 

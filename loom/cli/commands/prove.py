@@ -46,7 +46,8 @@ async def prove(
     from contextlib import closing
 
     from loom.cli.reading import open_readings
-    from loom.proof.case import Place, case_of, unsigned, verifier_sha256, write_case
+    from loom.proof.case import Place, case_of, checkpoint_for, signer_of, verifier_sha256, write_case
+    from loom.proof.log import CheckpointLog
     from loom.proof.tree import tree_of
 
     given = None if checkpoint is None else _read(checkpoint)
@@ -54,10 +55,18 @@ async def prove(
         trace = await readings.traces.get(decision_id)
         place = Place(trace.decision_id, trace.journal, trace.sequence)
         workspace = await readings.reader.workspace() or shell.place.name
+        log = CheckpointLog(readings.reader, workspace)
+        await log.load()
         with closing(tree_of(readings.files)) as tree:
-            note = unsigned(workspace, tree) if given is None else given
+            note = given or await checkpoint_for(log, readings.reader, tree, place)
             case = await case_of(
-                readings.reader, tree, place, workspace=workspace, checkpoint=note, without=without or ()
+                readings.reader,
+                tree,
+                place,
+                workspace=workspace,
+                checkpoint=note,
+                key=signer_of(log, note),
+                without=without or (),
             )
     write_case(out, case.raw)
     digest = verifier_sha256()
