@@ -295,7 +295,8 @@ class Loom(Lifecycle):
 
     async def reached(self, position: int | None = None) -> None:
         """Wait until every projection has reached a position, by default the last acknowledged one."""
-        await self._opened().reached(self.store.acknowledged if position is None else position)
+        projector = self._opened()
+        await projector.reached(await projector.head() if position is None else position)
 
     async def rebuild(self) -> None:
         """Delete every view and rebuild it from the journal."""

@@ -52,6 +52,15 @@ class EntrySource(JournalReader, Protocol):
         """The position up to which all entries are known to be durable."""
         ...
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may append at the same time."""
+        ...
+
+    async def refresh(self) -> int:
+        """Return the position up to which everything is durable, what other processes wrote included."""
+        ...
+
     def on_commit(self, callback: Callable[[int], None]) -> None:
         """Call `callback` with each new acknowledged position."""
         ...
@@ -105,10 +114,9 @@ class Projector:
         self._wake.set()
         self._task = self._background.keep_running(self._run, name="loom-projector")
 
-    @property
-    def head(self) -> int:
-        """The acknowledged position, for which a consistent read has to wait."""
-        return self._store.acknowledged
+    async def head(self) -> int:
+        """Return the position for which a consistent read has to wait: also for what other processes have appended."""
+        return await self._store.refresh() if self._store.shared else self._store.acknowledged
 
     @property
     def entries(self) -> JournalReader:

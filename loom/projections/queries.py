@@ -75,7 +75,7 @@ class Queries:
         """Return the position up to which the tables of projections hold the journal, at least."""
         wanted = frozenset(names)
         if self._projector is not None:
-            await self._projector.reached(self._projector.head, wanted, timeout_s=self._timeout_s)
+            await self._projector.reached(await self._projector.head(), wanted, timeout_s=self._timeout_s)
         return min((each.position for each in await self.status() if each.name in wanted), default=0)
 
     async def fetch(
@@ -92,7 +92,7 @@ class Queries:
         if self._projector is None:
             await self._check_usable(wanted)
             return await self._views.fetch(statement, parameters)
-        position = self._projector.head if consistent else 0
+        position = await self._projector.head() if consistent else 0
         await self._projector.reached(position, wanted, timeout_s=self._timeout_s)
         try:
             return await self._views.fetch(statement, parameters)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loom.errors import NotOwnerError, TurnInterruptedError, WriterFencedError
+from loom.errors import DiskFullError, NotOwnerError, TurnInterruptedError, WriterFencedError
 from loom.runtime import Loom
 from tests.actors.agents import Carry, Do, Interpreter, World
 from tests.actors.support import kinds, opened, until
@@ -71,6 +71,20 @@ async def test_a_turn_of_an_actor_that_another_process_owns_now_is_cut_short_and
             "context_gathered",
             "turn_completed",
         ]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_a_cell_that_could_not_write_is_woken_again_unless_its_journal_was_taken_over(
+    tmp_path: Path, *, taken: bool
+) -> None:
+    async with opened(tmp_path) as loom:
+        asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(APPROVE, id="c"))
+        await parked(loom)
+        (cell,) = loom.actors.cells()
+        cell.invalidate(WriterFencedError("it has another writer") if taken else DiskFullError("it is full"))
+        assert (cell.journal in loom.actors.waker._to_revive) is not taken
+        with pytest.raises(TurnInterruptedError):
+            await asking
 
 
 async def test_turns_that_are_unfinished_at_the_start_are_resumed_by_their_owner_alone(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ ACTS: tuple[Act, ...] = (
         "ActorSystem.on_invalidated",
         "if cell.open and self.resumes and not taken:",
         "if cell.open and self.resumes:",
-        ("tests/shared/test_two_looms.py",),
+        ("tests/actors/test_ownership.py",),
     ),
     Act(
         "a process that was fenced goes on",

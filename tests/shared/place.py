@@ -50,13 +50,16 @@ async def served(directory: Path, *, has_epochs: bool = True) -> AsyncIterator[R
     store = await ServedStore.open(address.with_suffix(".db"), options=OPTIONS, clock=SystemClock())
     assert isinstance(store, ServedStore)
     store.shared_writer.has_epochs = has_epochs
-    server = await asyncio.start_unix_server(Server(store).serve, address)
+    answering = Server(store)
+    server = await asyncio.start_unix_server(answering.serve, address)
     place = ReferencePlace(address)
     try:
         yield place
     finally:
         await place.close()
         server.close()
+        await answering.close()
+        await server.wait_closed()
         await store.close()
 
 

@@ -146,10 +146,15 @@ class Server:
         self._followers: dict[int, asyncio.StreamWriter] = {}
         self._outcomes: dict[tuple[int, int], list[Outcome]] = {}
         self._position = 0
+        self._serving: set[asyncio.Task[Any]] = set()
         self.drop: dict[int, str] = {}
         """By writer: whether its connection is dropped `before` or `after` its next commit."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         try:
             while True:
                 op, *args = await wire.read(reader)
@@ -162,7 +167,15 @@ class Server:
                     writer.write(wire.packed(await self._answer(op, args)))
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
             writer.transport.abort()
+
+    async def close(self) -> None:
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.sleep(0)  # the transports close in the next round
 
     async def _hello(self, writer: asyncio.StreamWriter, number: int | None, workspace: str) -> None:
         if number is None:

@@ -116,6 +116,7 @@ class SharedStore(SqliteStore):
         self.remote = RemoteWriter(address, workspace)
         self._writer: Any = self.remote
         self._following: asyncio.Task[None] | None = None
+        self._told_by: asyncio.StreamWriter | None = None
 
     @classmethod
     async def connect(
@@ -143,9 +144,10 @@ class SharedStore(SqliteStore):
         store._format = store.remote.format
         store._acknowledged, store._recorded_at_us = tail.position, tail.recorded_at_us
         reader, writer = await asyncio.open_unix_connection(address)
+        store._told_by = writer
         writer.write(wire.packed(("follow", store.writer)))
         store._note(*(await wire.read(reader))[1])
-        store._following = asyncio.get_running_loop().create_task(store._follow(reader, writer))
+        store._following = asyncio.get_running_loop().create_task(store._follow(reader))
         return store
 
     @property
@@ -175,19 +177,18 @@ class SharedStore(SqliteStore):
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
+        if self._told_by is not None:
+            self._told_by.transport.abort()
         await super().close()
 
-    async def _follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                while True:
-                    what, about = await wire.read(reader)
-                    if what == "fenced":
-                        self._end()
-                    else:
-                        self._note(*about)
-        finally:
-            writer.transport.abort()
+    async def _follow(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                what, about = await wire.read(reader)
+                if what == "fenced":
+                    self._end()
+                else:
+                    self._note(*about)
 
     def _note_fenced(self, error: LoomError) -> None:
         """Ignore what was refused for one journal: the server says when the whole process was fenced."""
