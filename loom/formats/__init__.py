@@ -7,7 +7,6 @@ field, what each format gets, and what is left out.
 from __future__ import annotations
 
 from loom.formats.reading import DecisionsRead, LeftOut
-from loom.formats.signing import Signer, key_from_pem
 from loom.formats.writing import FORMATS, SIGNED, FormatName, Written, write_format
 
 __all__ = [
@@ -16,8 +15,6 @@ __all__ = [
     "DecisionsRead",
     "FormatName",
     "LeftOut",
-    "Signer",
     "Written",
-    "key_from_pem",
     "write_format",
 ]

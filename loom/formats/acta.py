@@ -15,7 +15,7 @@ import rfc8785
 from loom.decisions import DecisionTrace
 from loom.formats.plain import Json, digest_of, moment
 from loom.formats.reading import LeftOut
-from loom.formats.signing import Signer
+from loom.proof.keys import Signer
 
 __all__ = ["acta_receipts", "issuer_of"]
 
@@ -28,7 +28,7 @@ async def acta_receipts(
     traces: AsyncIterator[DecisionTrace], *, signer: Signer, now: Callable[[], datetime], left_out: LeftOut
 ) -> AsyncIterator[Json]:
     """Yield the receipts, each linked to the one before it."""
-    issuer, before = issuer_of(signer.public_key), None
+    issuer, before = issuer_of(signer.public), None
     async for trace in traces:
         if trace.decision.policy is None or trace.verdict is None:
             left_out.add("it was decided under no policy, or neither granted nor denied: a receipt needs both")

@@ -18,7 +18,8 @@ import rfc8785
 from loom.decisions import DecisionTrace
 from loom.formats.plain import Json, digest_of, inputs_of, part
 from loom.formats.reading import LeftOut
-from loom.formats.signing import Signer, base64url, jwk_of
+from loom.formats.signing import base64url, jwk_of
+from loom.proof.keys import Signer
 
 __all__ = ["PROFILE", "trust_records"]
 
@@ -42,7 +43,7 @@ async def trust_records(
             left_out.add("it was decided under no policy: a Trust Record needs one")
             continue
         record = _record(trace, workspace=workspace, software=software, data_class=data_class)
-        record |= {"iat": int(now().timestamp()), "cnf": {"jwk": dict(jwk_of(signer))}}
+        record |= {"iat": int(now().timestamp()), "cnf": {"jwk": dict(jwk_of(signer.public))}}
         signature = signer.sign(rfc8785.dumps(record))
         yield {**record, "signature": base64url(signature)}
 

@@ -15,9 +15,9 @@ from loom.formats.opa import opa_event
 from loom.formats.plain import Json, compact_json
 from loom.formats.prov import prov_lines
 from loom.formats.reading import DecisionsRead
-from loom.formats.signing import Signer
 from loom.formats.testimony import testimony_entries
 from loom.formats.trace_record import trust_records
+from loom.proof.keys import Signer
 
 __all__ = ["FORMATS", "SIGNED", "FormatName", "Written", "write_format"]
 
@@ -70,7 +70,9 @@ def _objects(form: FormatName, decisions: DecisionsRead, workspace: str, given: 
     if form == "testimony":
         return testimony_entries(decisions.each(), workspace=workspace, left_out=left_out)
     if given.signer is None:
-        raise ConfigError(f"format [{form}] is signed; expected an Ed25519 key in PEM: give one with --key")
+        raise ConfigError(
+            f"format [{form}] is signed; expected an Ed25519 key: give one with --key, or set one under checkpoints: in the config"
+        )
     if form == "acta":
         return acta_receipts(decisions.each(), signer=given.signer, now=given.now, left_out=left_out)
     return trust_records(

@@ -40,6 +40,7 @@ def exports(key: Ed25519PrivateKey, tmp_path_factory: pytest.TempPathFactory) ->
     assert done.code == 0, done.err
     [home] = (directory / "loom-data").iterdir()
     pem = directory / "key.pem"
+    pem.touch(mode=0o600)
     pem.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     found = {}
     for form in ("cloudevents", "prov", "testimony", "trace", "acta"):

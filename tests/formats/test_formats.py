@@ -12,12 +12,9 @@ from typing import Any
 import pytest
 import rfc8785
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from loom.errors import ConfigError
-from loom.formats import FORMATS, SIGNED, FormatName, key_from_pem
+from loom.formats import FORMATS, SIGNED, FormatName
 from loom.formats.acta import issuer_of
 from loom.formats.plain import flattened
 from tests.cli.conftest import HOSTILE
@@ -200,12 +197,12 @@ def test_a_single_decision_as_cloud_events_is_refused(filled: Path, key_file: Pa
     assert "an event for each entry" in answer.err
 
 
-def test_only_an_ed25519_key_signs() -> None:
-    other = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with pytest.raises(ConfigError, match="expected \\[Ed25519\\]"):
-        key_from_pem(other)
-    with pytest.raises(ConfigError, match="no private key"):
-        key_from_pem(b"nonsense")
+def test_the_key_that_signs_checkpoints_signs_where_none_is_named(filled: Path, key_file: Path, tmp_path: Path) -> None:
+    config = tmp_path / "loom.config.yaml"
+    data = filled.parent / "data"
+    config.write_text(f"data: {data}\nworkspace: w\ncheckpoints: {{key_file: {key_file}}}\n", encoding="utf-8")
+    named, found = exported("acta", filled, key_file).lines, invoke("export", "--as", "acta", config=config).lines
+    assert found[0]["signature"]["kid"] == named[0]["signature"]["kid"]
 
 
 def test_the_name_of_a_key_is_its_first_letters_in_base_58() -> None:

@@ -13,6 +13,7 @@ from loom.cli.shell import Shell
 
 if TYPE_CHECKING:
     from loom.formats import FormatName
+    from loom.proof.keys import Signer
 
 __all__ = ["AsAsked", "export_as"]
 
@@ -35,13 +36,12 @@ async def export_as(shell: Shell, asked: AsAsked) -> int | None:
     """Write the format, and return the exit code: 1 where nothing was written."""
     from loom.cli.opened_out import opened_out
     from loom.cli.reading import open_readings
-    from loom.formats import SIGNED, DecisionsRead, Written, key_from_pem, write_format
+    from loom.formats import SIGNED, DecisionsRead, Written, write_format
     from loom.formats.reading import Span
 
-    if (asked.key is None) == (asked.form in SIGNED):
-        problem = "is signed: expected --key FILE" if asked.key is None else "is not signed: expected no --key"
-        raise typer.BadParameter(f"[{asked.form}] {problem}", param_hint="--key")
-    signer = None if asked.key is None else key_from_pem(asked.key.read_bytes(), name=str(asked.key))
+    if asked.key is not None and asked.form not in SIGNED:
+        raise typer.BadParameter(f"[{asked.form}] is not signed: expected no --key", param_hint="--key")
+    signer = _signer(shell, asked.key) if asked.form in SIGNED else None
     count = 0
     async with open_readings(shell) as readings:
         workspace = await readings.reader.workspace() or shell.place.name
@@ -57,3 +57,20 @@ async def export_as(shell: Shell, asked: AsAsked) -> int | None:
     if asked.out is not None:
         shell.output.note(f"{asked.form} in {asked.out}")
     return None if count > (2 if asked.form == "prov" else 0) else EXIT_NO
+
+
+def _signer(shell: Shell, key: Path | None) -> Signer:
+    """Return the key of a file, or the one that signs checkpoints."""
+    from loom.proof.keys import FileSigner
+    from loom.proof.opening import checkpoints_in, signer_of
+
+    if key is not None:
+        return FileSigner(key)
+    found = signer_of(checkpoints_in(shell.settings), shell.existing.files)
+    if found is None:
+        raise typer.BadParameter(
+            "this format is signed: expected a file that `loom keys signing new` made, or a key under checkpoints: in "
+            "the config",
+            param_hint="--key",
+        )
+    return found
