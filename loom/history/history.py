@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -16,6 +16,7 @@ from loom.decisions.runs import Runs
 from loom.errors import ImportMapError, ImportRefusedError, RunConflictError
 from loom.history.checking import Checking, Progress
 from loom.history.map import ImportMap, load_map, map_of
+from loom.history.opa import OpaLog
 from loom.history.outcomes import OutcomeImport, OutcomeReport
 from loom.history.reading import PythonRows, Rows, rows_in
 from loom.history.report import ImportReport
@@ -128,11 +129,23 @@ class History:
         """Import a file: CSV, JSON lines, or what one SELECT gives of an SQLite file; see `load`."""
         return await self.load(self.rows(path, given, select=select), given, by=by, resume=resume, progress=progress)
 
-    def rows(self, path: str | Path, given: Map, *, select: str | None = None) -> Rows:
-        """Return the rows of a file; the journal of this process is refused unopened."""
+    def rows(
+        self,
+        path: str | Path,
+        given: Map,
+        *,
+        select: str | None = None,
+        log: Literal["opa"] | None = None,
+        policy_path: str | None = None,
+    ) -> Rows:
+        """Return the rows of a file, or of a decision log; the journal of this process is refused unopened."""
         if self._never is not None and Path(path).exists() and Path(path).samefile(self._never):
             raise ImportRefusedError(f"file [{path}] is the journal of this loom; expected another: see `loom archive`")
-        return rows_in(path, select=select, delimiter=_map(given)[0].delimiter)
+        if log is None:
+            return rows_in(path, select=select, delimiter=_map(given)[0].delimiter)
+        if select is not None or not Path(path).is_file():
+            raise ImportRefusedError(f"file [{path}] is no decision log; expected a file in JSON lines, and no SELECT")
+        return OpaLog(Path(path), policy_path=policy_path)
 
     async def load_outcomes(
         self, rows: Rows, mapping: Mapping[str, str], *, by: By | None, source: str | None = None

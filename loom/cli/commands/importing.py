@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -44,6 +44,12 @@ async def import_file(
         typer.Option(metavar="ID", help="Abandon an unfinished import; this cannot be undone.", show_default=False),
     ] = None,
     reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why it is abandoned.")] = None,
+    log: Annotated[
+        Literal["opa"] | None, typer.Option("--from", help="The file is a decision log of Open Policy Agent.")
+    ] = None,
+    policy_path: Annotated[
+        str | None, typer.Option("--path", metavar="PATH", help="With --from opa: only events of this path.")
+    ] = None,
 ) -> int | None:
     """Import decisions that were made before loom was in use, in your own name. No loom may run meanwhile.
 
@@ -54,6 +60,8 @@ async def import_file(
 
     if (abandon is None) == (file is None) or (file is not None and map_file is None):
         raise typer.BadParameter("name a FILE and its --map, or the import to --abandon")
+    if policy_path is not None and log is None:
+        raise typer.BadParameter("only a decision log has paths: expected --from opa", param_hint="--path")
     place = shell.place if abandon is None else shell.existing
     async with open_loom(without_code(place), by=by) as loom:
         if abandon is not None:
@@ -62,7 +70,7 @@ async def import_file(
             shell.answer(run.model_dump(mode="json"), said)
             return None
         assert file is not None and map_file is not None  # noqa: S101, PT018 - see above
-        rows = loom.history.rows(file, map_file, select=select)
+        rows = loom.history.rows(file, map_file, select=select, log=log, policy_path=policy_path)
         try:
             with shell.output.progress("importing") as tell:
                 if dry_run:
