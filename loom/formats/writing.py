@@ -71,7 +71,8 @@ def _objects(form: FormatName, decisions: DecisionsRead, workspace: str, given: 
         return testimony_entries(decisions.each(), workspace=workspace, left_out=left_out)
     if given.signer is None:
         raise ConfigError(
-            f"format [{form}] is signed; expected an Ed25519 key: give one with --key, or set one under checkpoints: in the config"
+            f"format [{form}] is signed; expected an Ed25519 key: give one with --key, or set one under checkpoints: "
+            "in the config"
         )
     if form == "acta":
         return acta_receipts(decisions.each(), signer=given.signer, now=given.now, left_out=left_out)

@@ -77,7 +77,7 @@ def written(place: Path, *lines: Any) -> Path:
 
 
 def imported(place: Path, log: Path, *more: str) -> Answer:
-    given = ["--map", place / "map.yaml", "--by", "vera", "--from", "opa", *more]
+    given = ["--map", str(place / "map.yaml"), "--by", "vera", "--from", "opa", *more]
     return invoke("import", log, *given, "--json", config=place / "loom.config.yaml")
 
 
@@ -141,6 +141,6 @@ def test_what_was_masked_in_the_log_is_an_open_fact(place: Path) -> None:
 
 def test_options_of_a_log_go_together(place: Path) -> None:
     log, config = written(place, *EVENTS), place / "loom.config.yaml"
-    given = ["import", log, "--map", place / "map.yaml", "--by", "vera"]
+    given = ["import", str(log), "--map", str(place / "map.yaml"), "--by", "vera"]
     assert invoke(*given, "--path", "loans/decide", config=config).code == 2
     assert invoke(*given, "--from", "opa", "--select", "SELECT 1", config=config).code != 0
