@@ -27,7 +27,7 @@ from loom.proof.keys import Signer, verifies
 from loom.proof.log import CheckpointLog, SignedCheckpoint
 from loom.proof.notes import Checkpoint, Note, Signature, VerifyingKey
 from loom.proof.stamps import Stamp, certificates_in, read_stamp, stamped
-from loom.proof.tree import ProofTree
+from loom.proof.tree import Inclusion, ProofTree
 from loom.telemetry import get_logger
 
 __all__ = ["Checkpoints", "Why"]
@@ -127,6 +127,23 @@ class Checkpoints:
             )
         return tuple(taken)
 
+    async def inclusion(self, position: int) -> tuple[SignedCheckpoint, Inclusion] | None:
+        """Return the newest checkpoint and the proof that it covers a position; None where it does not yet.
+
+        Raises `ForkError` where the journal does not have the root that was signed.
+        """
+        signed = self.log.covering(position)
+        if signed is None or position < 1:
+            return None
+        async with self._lock:
+            found = await asyncio.to_thread(self._included, position, signed.size)
+        if found.root != signed.checkpoint.root:
+            raise ForkError(
+                f"journal does not have the root that was signed for [{signed.size}] entries; expected one that only "
+                "grows: run `loom verify`"
+            )
+        return signed, found
+
     async def close(self) -> None:
         """Close the view of the tree."""
         async with self._lock:
@@ -182,6 +199,14 @@ class Checkpoints:
                 )
             )
         return self._signer
+
+    def _included(self, position: int, size: int) -> Inclusion:
+        tree = self._tree
+        if tree is None:
+            self._tree = tree = self._open_tree()
+        if tree.size < size:
+            tree.extend()
+        return tree.inclusion(position, size)
 
     def _signed(self, signer: Signer, size: int, last: SignedCheckpoint | None) -> Note:
         """Compute the root from the journal since the last checkpoint, and sign it; in a thread."""

@@ -14,6 +14,7 @@ from loom.errors import LoomError
 from loom.explorer import words
 from loom.explorer.cases import RuleSeen, Shape, rules_of
 from loom.explorer.page import Page, View
+from loom.explorer.proofs import Proven, proven
 from loom.explorer.visits import Visit, Visitor
 from loom.journal.sqlite.heads import HeadsFile
 
@@ -41,6 +42,8 @@ class Integrity(Shape):
     entry_hash: str
     anchored: int | None
     """The last position whose hash is also kept outside the database; None where there is none yet."""
+    proven: Proven | None
+    """The signed checkpoint that covers it, with the proof; None where there is none yet."""
 
 
 class DecisionView(View):
@@ -103,6 +106,7 @@ async def decision(visit: Visit, decision_id: str) -> DecisionView:
             sequence=trace.sequence,
             entry_hash=trace.entry_hash,
             anchored=None if head is None else head.position,
+            proven=await proven(visit, trace.position),
         ),
     )
 

@@ -13,6 +13,7 @@ from loom.actors.listing import list_actors
 from loom.doctor.examinations import Examination
 from loom.explorer.cases import Shape
 from loom.explorer.page import Done, Page, View
+from loom.explorer.proofs import say_checkpoints
 from loom.explorer.visits import FormFields, House, Visit, Visitor, cookie_of, form
 from loom.explorer.words import PersonInWords, named
 from loom.journal.sqlite.heads import HeadsFile
@@ -54,6 +55,7 @@ WORDS = {
     "effect_performed": "an action was done",
     "policy_registered": "a version of rules was made known",
     "policy_adopted": "a version of rules was adopted",
+    "proof.checkpoint": "a checkpoint was signed",
     "standing_changed": "someone was suspended, reinstated or retired",
 }
 """Kinds of entries in words; the others are named as they are recorded."""
@@ -125,7 +127,7 @@ async def house(visit: Visit, request: Request) -> HouseView:
     entries = await latest_entries(loom, limit=_LAST, hidden=_hidden(visit))
     return HouseView(
         as_of=as_of,
-        signs=(await _journal(visit), *_views(visit), *_agents(visit), *_background(visit)),
+        signs=(await _journal(visit), *_checkpoints(visit), *_views(visit), *_agents(visit), *_background(visit)),
         entries=tuple(_entry(each) for each in entries),
         schedules=tuple(
             ScheduleShown(name=each.name, to=each.journal, next_at=each.next_at, handled_until=each.handled_until)
@@ -195,6 +197,13 @@ async def _journal(visit: Visitor) -> Sign:
             advice="It is noted every so many entries and at each orderly end: end and start the server once.",
         )
     return Sign(tone="good", about="Journal", text=text, advice="")
+
+
+def _checkpoints(visit: Visitor) -> list[Sign]:
+    return [
+        Sign(tone="good" if well else "warn", about="Checkpoints", text=text, advice=advice)
+        for well, text, advice in say_checkpoints(visit)
+    ]
 
 
 def _views(visit: Visitor) -> list[Sign]:
