@@ -21,7 +21,7 @@ from loom.proof.keys import FileSigner, Signer
 from loom.proof.log import CheckpointLog, SignedCheckpoint
 from loom.proof.notes import Note, VerifyingKey
 from loom.proof.opening import anchors_in, checkpoints_in, signer_of
-from loom.proof.tree import tree_of
+from loom.proof.tree import tree_opener
 from loom.telemetry import get_logger
 
 __all__ = ["extension"]
@@ -72,7 +72,7 @@ async def _start(host: Host) -> AsyncIterator[Checkpoints]:
     part = Checkpoints(
         host.store,
         log,
-        partial(tree_of, host.files),
+        tree_opener(host.store, host.files, host.store.workspace),
         signer=partial(_signer, config, host.files) if config.signs else None,
         anchors=anchors_of(anchors_in(host.config), host.store.workspace),
         stamps=anchors_in(host.config).timestamps,

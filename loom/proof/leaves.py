@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Iterator
@@ -12,13 +13,14 @@ from loom.errors import JournalCorruptError
 from loom.journal.chain import HASH_BYTES
 from loom.journal.sqlite.connection import connect_reader
 from loom.journal.sqlite.faults import explained
+from loom.journal.store import JournalReader
 
-__all__ = ["Leaf", "Leaves", "SqliteLeaves"]
+__all__ = ["Leaf", "Leaves", "ReaderLeaves", "SqliteLeaves"]
 
 _LEAVES = "SELECT position, journal, sequence, entry_hash FROM entries WHERE position > ? ORDER BY position LIMIT ?"
-_TAIL = "SELECT coalesce(max(position), 0) FROM entries"
 _WORKSPACE = "SELECT value FROM meta WHERE key = 'workspace'"
 _FOREVER = 2**63 - 1
+_PAGE = 1_000
 
 
 class Leaf(NamedTuple):
@@ -36,10 +38,6 @@ class Leaves(Protocol):
     @property
     def workspace(self) -> str:
         """The workspace whose entries these are."""
-        ...
-
-    def tail(self) -> int:
-        """Return the last position, 0 where there is no entry."""
         ...
 
     def after(self, position: int, *, limit: int = _FOREVER) -> Iterator[tuple[int, str, int, bytes]]:
@@ -63,11 +61,6 @@ class SqliteLeaves:
             self._workspace = "" if row is None else str(row[0])
         return self._workspace
 
-    def tail(self) -> int:
-        """Return the last position, 0 where there is no entry."""
-        with self._connected() as connection:
-            return int(connection.execute(_TAIL).fetchone()[0])
-
     def after(self, position: int, *, limit: int = _FOREVER) -> Iterator[tuple[int, str, int, bytes]]:
         """Yield the leaves after a position, in order; raise `JournalCorruptError` for one that is none."""
         with self._connected() as connection:
@@ -86,6 +79,32 @@ class SqliteLeaves:
                 yield connection
         except (sqlite3.Error, UnicodeError) as error:
             raise explained(error, self._path, writing=False) from error
+
+
+class ReaderLeaves:
+    """The leaves of any journal, by its reader on the event loop; it is to be asked from other threads alone."""
+
+    def __init__(self, reader: JournalReader, workspace: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._reader = reader
+        self._loop = loop
+        self.workspace = workspace
+
+    def after(self, position: int, *, limit: int = _FOREVER) -> Iterator[tuple[int, str, int, bytes]]:
+        """Yield the leaves after a position, in order."""
+        last = min(position + limit, _FOREVER)
+        while position < last:
+            page = self._page(position, min(position + _PAGE, last))
+            yield from page
+            if not page:
+                return
+            position = page[-1][0]
+
+    def _page(self, after: int, until: int) -> list[tuple[int, str, int, bytes]]:
+        async def read() -> list[tuple[int, str, int, bytes]]:
+            stream = self._reader.read_all(after=after, until=until)
+            return [(each.position, each.journal, each.sequence, each.entry_hash) async for each in stream]
+
+        return asyncio.run_coroutine_threadsafe(read(), self._loop).result()
 
 
 def _is_hash(value: object) -> bool:

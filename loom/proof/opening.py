@@ -17,7 +17,7 @@ from loom.proof.entries import LossAcceptedEntry
 from loom.proof.errors import AnchorError, CutError
 from loom.proof.keys import CommandSigner, FileSigner, Signer, public_key_of
 from loom.proof.log import CheckpointLog, Judgement
-from loom.proof.tree import ProofTree, tree_of
+from loom.proof.tree import ProofTree, tree_opener
 from loom.telemetry import get_logger
 
 __all__ = ["anchors_in", "checkpoints_in", "compare_anchors", "signer_of", "trusted_in"]
@@ -47,7 +47,8 @@ async def compare_anchors(
     await log.load()
     trusted = await asyncio.to_thread(trusted_in, config, files)
     for anchor in anchors:
-        found = await asyncio.to_thread(_compared, anchor, log, files, trusted)
+        opens = tree_opener(store, files, store.workspace)
+        found = await asyncio.to_thread(_compared, anchor, log, opens, trusted)
         if found is None:
             continue
         anchored, judged = found
@@ -69,7 +70,7 @@ async def compare_anchors(
 
 
 def _compared(
-    anchor: Anchor, log: CheckpointLog, files: JournalFiles, trusted: tuple[bytes, ...]
+    anchor: Anchor, log: CheckpointLog, opens: Callable[[], ProofTree], trusted: tuple[bytes, ...]
 ) -> tuple[Anchored, Judgement] | None:
     """Return what an anchor has that the journal has not, with the judgement; None where there is nothing."""
     try:
@@ -77,7 +78,7 @@ def _compared(
     except AnchorError as error:
         _log.error("anchor_not_compared", anchor=anchor.name, error=str(error))
         return None
-    tree = tree_of(files)
+    tree = opens()
     try:
         return _first_known(newest, log, tree, trusted)
     finally:

@@ -8,23 +8,28 @@ proof is compared with the root before it is handed out, and a file that does no
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
 import struct
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from loom.errors import OutOfRangeError
 from loom.journal import merkle
 from loom.journal.chain import HASH_BYTES
+from loom.journal.places import NodeFiles
 from loom.journal.private import open_private
 from loom.journal.roots import Root
 from loom.journal.sqlite.files import JournalFiles
+from loom.journal.store import JournalReader
 from loom.proof.errors import ForkError, TreeIncompleteError
-from loom.proof.leaves import Leaf, Leaves, SqliteLeaves
+from loom.proof.leaves import Leaf, Leaves, ReaderLeaves, SqliteLeaves
 
-__all__ = ["Inclusion", "ProofTree", "tree_of"]
+__all__ = ["Inclusion", "ProofTree", "tree_of", "tree_opener"]
 
 _MAGIC = b"loom/tree/v1\n"
 _HEADER_BYTES = 64
@@ -288,6 +293,14 @@ class ProofTree:
 def tree_of(files: JournalFiles) -> ProofTree:
     """Return the tree of the journal file of a workspace, with its view next to it; it is not extended yet."""
     return ProofTree(SqliteLeaves(files.journal), files.tree)
+
+
+def tree_opener(reader: JournalReader, files: JournalFiles, workspace: str) -> Callable[[], ProofTree]:
+    """Return what opens the tree of a workspace, to be called in a thread: its journal may be on a server."""
+    if not isinstance(files, NodeFiles):
+        return partial(tree_of, files)
+    loop = asyncio.get_running_loop()
+    return lambda: ProofTree(ReaderLeaves(reader, workspace, loop), files.tree)
 
 
 def _header(workspace: str) -> bytes:

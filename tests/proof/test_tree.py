@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 
 from loom.errors import OutOfRangeError
 from loom.journal.merkle import Frontier, is_consistent, is_included, leaf_of
-from loom.journal.sqlite import JournalFiles, SqliteStore
+from loom.journal.sqlite import JournalFiles, Reader, SqliteStore
 from loom.proof import ProofTree, TreeIncompleteError, tree_of
+from loom.proof.leaves import ReaderLeaves
 from tests.journal.support import PLENTY, filled, notes
 
 GOLDEN_LEAVES = [
@@ -105,6 +107,25 @@ async def test_the_tree_of_a_journal_file_is_built_on_first_open_and_follows_its
     assert found.root == tree.root(11) != tree.root()
     assert (path.with_suffix(".tree").stat().st_mode & 0o777) == 0o600
     tree.close()
+
+
+async def test_the_tree_of_a_journal_that_is_read_from_elsewhere_is_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    await filled(path, {"agent/1": 5, "agent/2": 3})
+    reader, loop = Reader(path), asyncio.get_running_loop()
+
+    def build() -> bytes:
+        tree = ProofTree(ReaderLeaves(reader, "default", loop))
+        assert tree.extend(until=3) == 3
+        assert tree.extend() == 8
+        assert tree.inclusion(2, 7).holds()
+        return tree.root()
+
+    known = tree_of(JournalFiles(path))
+    known.extend()
+    assert await asyncio.to_thread(build) == known.root()
+    known.close()
+    await reader.close()
 
 
 def cut(raw: bytes) -> bytes:

@@ -111,21 +111,26 @@ async def verify(
     ] = None,
 ) -> int | None:
     """Say what a checkpoint from elsewhere is to this journal. Exit code 1: the journal does not begin with it."""
+    import asyncio
+    from contextlib import closing
+
     from loom.cli.reading import loaded, open_journal
-    from loom.proof.log import CheckpointLog
+    from loom.proof.log import CheckpointLog, Judgement
     from loom.proof.notes import Note, VerifyingKey
-    from loom.proof.tree import tree_of
+    from loom.proof.tree import tree_opener
 
     place = shell.existing
     note = Note.parse(await _text(file))
     trusted = tuple(VerifyingKey.parse(each).public for each in key or ())
     async with open_journal(shell) as reader:
         log = await loaded(CheckpointLog(reader, place.name))
-    tree = tree_of(place.files)
-    try:
-        judged = log.judge(note, tree.root, tree.rebuild(), trusted=trusted)
-    finally:
-        tree.close()
+        opens = tree_opener(reader, place.files, place.name)
+
+        def judge() -> Judgement:
+            with closing(opens()) as tree:
+                return log.judge(note, tree.root, tree.rebuild(), trusted=trusted)
+
+        judged = await asyncio.to_thread(judge)
     words = f"{judged.answer.replace('_', ' ')}: {judged.words}"
     signer = None if judged.key is None else judged.key.fingerprint
     shell.answer(
@@ -154,24 +159,28 @@ async def cosign(
 async def _asked(shell: Shell, url: str) -> str:
     """Send the newest checkpoint to a witness, from what it has seen on, and return the note with its line."""
     import asyncio
+    from contextlib import closing
 
     from loom.cli.reading import loaded, open_journal
     from loom.proof.errors import WitnessRefusedError
     from loom.proof.log import CheckpointLog
-    from loom.proof.tree import tree_of
+    from loom.proof.tree import tree_opener
     from loom.proof.witnessing import ask_witness
 
     place = shell.existing
     async with open_journal(shell) as reader:
         log = await loaded(CheckpointLog(reader, place.name))
-    if log.newest is None:
-        raise WitnessRefusedError("there is no checkpoint yet; expected one: `loom checkpoint sign` makes it", status=0)
-    tree = tree_of(place.files)
-    try:
-        tree.extend()
-        return str(await asyncio.to_thread(ask_witness, url, log.newest.note, tree))
-    finally:
-        tree.close()
+        newest = log.newest
+        if newest is None:
+            raise WitnessRefusedError("there is no checkpoint yet; expected one: `loom checkpoint sign`", status=0)
+        opens = tree_opener(reader, place.files, place.name)
+
+        def ask() -> str:
+            with closing(opens()) as tree:
+                tree.extend()
+                return str(ask_witness(url, newest.note, tree))
+
+        return await asyncio.to_thread(ask)
 
 
 async def _act(shell: Shell, word: str, arguments: dict[str, Any], by: str) -> Any:
