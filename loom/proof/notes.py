@@ -30,6 +30,7 @@ __all__ = [
     "cosignature",
     "cosigned_at_s",
     "cosigned_bytes",
+    "fingerprint_of",
     "origin_of",
 ]
 
@@ -165,12 +166,13 @@ class VerifyingKey(NamedTuple):
     @property
     def key_id(self) -> bytes:
         """The first bytes of every signature that it made."""
-        return self._digest()[:_ID_BYTES]
+        framed = self.name.encode() + b"\n" + bytes([self.algorithm]) + self.public
+        return hashlib.sha256(framed).digest()[:_ID_BYTES]
 
     @property
     def fingerprint(self) -> str:
-        """64 hex digits that stand for the key under its name; its id is how they begin."""
-        return self._digest().hex()
+        """The SHA-256 of the public key, as 64 hex digits: the same under every name."""
+        return fingerprint_of(self.public)
 
     def __str__(self) -> str:
         return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(bytes([self.algorithm]) + self.public).decode()}"
@@ -181,9 +183,6 @@ class VerifyingKey(NamedTuple):
             if (each.name, each.key_id) == (self.name, self.key_id) and self._holds(note.text, each.raw, verify):
                 return each
         return None
-
-    def _digest(self) -> bytes:
-        return hashlib.sha256(self.name.encode() + b"\n" + bytes([self.algorithm]) + self.public).digest()
 
     def _holds(self, text: str, raw: bytes, verify: Verifier) -> bool:
         if self.algorithm == ED25519:
@@ -207,6 +206,11 @@ def cosignature(key: VerifyingKey, at_s: int, signed: bytes) -> Signature:
 def cosigned_at_s(signature: Signature) -> int:
     """Return the time that the line of a witness says."""
     return int(_TIME.unpack_from(signature.raw)[0])
+
+
+def fingerprint_of(public: bytes) -> str:
+    """Return the fingerprint of a public key: its SHA-256, as 64 hex digits."""
+    return hashlib.sha256(public).hexdigest()
 
 
 def origin_of(instance: str, workspace: str) -> str:

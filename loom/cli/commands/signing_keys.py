@@ -58,17 +58,16 @@ async def signing_keys(shell: Shell) -> None:
 def new(shell: Shell, file: _KeyFile) -> None:
     """Make a key in a new file for its owner only. Its first checkpoint makes it the key of the log.
 
-    Its name and its fingerprint, which others check with, are those of the log: `loom keys signing` shows them then.
+    Others check with its fingerprint, or with the key under the name of the log, which `loom keys signing` shows then.
     """
-    import base64
-
     from loom.proof.keys import create_key
+    from loom.proof.notes import fingerprint_of
 
-    public = base64.b64encode(create_key(file)).decode()
+    fingerprint = fingerprint_of(create_key(file))
     if shell.json:
-        shell.output.document({"file": str(file), "public_key": public})
+        shell.output.document({"file": str(file), "fingerprint": fingerprint})
         return
-    shell.output.say(f"public key {public}")
+    shell.output.say(f"fingerprint {fingerprint}")
     shell.output.note(f"the key is in {file}, and nowhere else; the config names it:")
     shell.output.note(f"checkpoints:\n  key_file: {file.absolute()}")
 
