@@ -88,7 +88,8 @@ class ActorSystem:
 
     async def know(self, cls: type[Actor[Any]]) -> None:
         """Register a class by first use; raise `LoomClosedError` if the loom accepts no more commands."""
-        self._check_open()
+        if self.closing:
+            self._check_open()
         if not self.classes.known(cls):
             await self.register(cls)
 

@@ -108,6 +108,8 @@ class RemoteWriter:
 class SharedStore(SqliteStore):
     """A `JournalStore` that other processes write at the same time."""
 
+    shared = True
+
     def __init__(
         self, files: JournalFiles, *, workspace: str, options: SqliteOptions, clock: Clock, address: str
     ) -> None:
@@ -149,10 +151,6 @@ class SharedStore(SqliteStore):
         store._note(*(await wire.read(reader))[1])
         store._following = asyncio.get_running_loop().create_task(store._follow(reader))
         return store
-
-    @property
-    def shared(self) -> bool:
-        return True
 
     async def acquire(self, journal: str) -> Head:
         self._check_open()

@@ -50,6 +50,9 @@ _log = get_logger(__name__)
 class SqliteStore(StoreReads[Reader]):
     """A `JournalStore` in one SQLite file. Make it with `SqliteStore.open`; close it when done."""
 
+    shared: bool = False
+    """One process writes a file at a time: its lock sees to that."""
+
     def __init__(self, files: JournalFiles, *, workspace: str, options: SqliteOptions, clock: Clock) -> None:
         self.files = files
         self.lock = WriterLock(files.lock)
@@ -74,6 +77,8 @@ class SqliteStore(StoreReads[Reader]):
         self._acknowledged = 0
         self._recorded_at_us = 0
         self._format = 0
+        self._is_old = False
+        """Whether the file is of a format that keeps neither own ids nor body schemes."""
         self._closed: str | None = None
         self._closing: asyncio.Task[None] | None = None
         self._released = False
@@ -96,6 +101,7 @@ class SqliteStore(StoreReads[Reader]):
             raise
         store._acknowledged = tail.position
         store._format = await store._in_thread(lambda: store._writer.format)
+        store._is_old = not has_own_ids(store._format)
         store._recorded_at_us = tail.recorded_at_us
         behind_us = tail.recorded_at_us - clock.now_us() if tail.position else 0
         if behind_us > AHEAD_US:
@@ -112,11 +118,6 @@ class SqliteStore(StoreReads[Reader]):
     def writer(self) -> int:
         """The epoch of this process: each that opens the file takes the next one."""
         return self._writer.epoch
-
-    @property
-    def shared(self) -> bool:
-        """One process writes a file at a time: its lock sees to that."""
-        return False
 
     @property
     def acknowledged(self) -> int:
@@ -136,9 +137,9 @@ class SqliteStore(StoreReads[Reader]):
         """Queue an append and return the future of its outcome; the order of calls is the order of entries."""
         self._check_open()
         check_name(append.journal, what="journal")
-        if not has_own_ids(self._format) and any(draft.kind in OWN_IDS for draft in append.drafts):
+        if self._is_old and any(draft.kind in OWN_IDS for draft in append.drafts):
             raise keeps_no_own_ids(self.files.journal, self._format)
-        if not has_own_ids(self._format) and any(draft.body_scheme != PLAIN_SCHEME for draft in append.drafts):
+        if self._is_old and any(draft.body_scheme != PLAIN_SCHEME for draft in append.drafts):
             raise keeps_no_schemes(self.files.journal, self._format)
         waiting = self._queue.put(append)
         if self._idle.is_set():
@@ -152,7 +153,7 @@ class SqliteStore(StoreReads[Reader]):
             self._closed is None
             and isinstance(submitted, Waiting)
             and draft.kind not in OWN_IDS
-            and (draft.body_scheme == PLAIN_SCHEME or has_own_ids(self._format))
+            and (not self._is_old or draft.body_scheme == PLAIN_SCHEME)
             and self._queue.extend(submitted, draft)
         )
 
