@@ -77,10 +77,15 @@ SCOREBOARD: Mapping[str, Row] = {
         "an adversary with SQL: cut, rewritten, backdated, reordered journals are detected up to the last anchor",
         absent="no campaign is built; single attacks are tests of `loom verify`",
     ),
-    "R24": Row("forged proofs, notes, keys and origins", absent="there are no signed proofs that could be forged"),
+    "R24": Row(
+        "forged proofs, notes, keys, origins and cases, and every byte of a case flipped: none is accepted, all true "
+        "ones are (control: verifiers that skip one check)",
+        1.0,
+    ),
     "R25": Row(
-        "export, wipe, verify offline with a verifier of one file on another Python",
-        absent="there is no verifier of one file",
+        "cases verified by one file of code on another Python, offline, when everything else is gone (control: a "
+        "verifier that skips a check)",
+        1.0,
     ),
     "R26": Row(
         "killed amid erasures: what is erased opens for no one, no secret or key is in any file, and no digest "
