@@ -193,20 +193,20 @@ class Place:
     opener = "tests.postgres_server:open_at"
 
     def __init__(self, server: Server, directory: Path, **options: Any) -> None:
-        self._server = server
+        self.server = server
         self._options = options
         self._directory = directory
-        self._schema = f"t_{uuid4().hex[:16]}"
+        self.schema = f"t_{uuid4().hex[:16]}"
         self._opened: list[PostgresStore] = []
 
     def url(self, workspace: str = "default") -> PostgresUrl:
         from loom.journal.postgres import PostgresUrl
 
-        return PostgresUrl.parse(self._server.url(workspace=workspace, schema=self._schema))
+        return PostgresUrl.parse(self.server.url(workspace=workspace, schema=self.schema))
 
     @property
     def address(self) -> str:
-        return json.dumps([self._server.url(schema=self._schema), str(self._directory / uuid4().hex)])
+        return json.dumps([self.server.url(schema=self.schema), str(self._directory / uuid4().hex)])
 
     async def open(
         self,
@@ -239,7 +239,7 @@ class Place:
         for store in self._opened:
             await store.close()
         connection = await self.connect()
-        await connection.execute(f'DROP SCHEMA IF EXISTS "{self._schema}" CASCADE')
+        await connection.execute(f'DROP SCHEMA IF EXISTS "{self.schema}" CASCADE')
         await connection.close()
 
 

@@ -9,7 +9,9 @@ from loom.doctor.machine import check_journal, check_place
 from loom.doctor.opening import check_opening
 from loom.doctor.people import check_people
 from loom.doctor.running import check_running, check_views
+from loom.doctor.server import check_server_journal
 from loom.extension import Check, installed
+from loom.journal.places import NodeFiles
 from loom.workspace import Workspace
 
 __all__ = ["examine"]
@@ -30,7 +32,7 @@ async def examine(place: Workspace) -> AsyncIterator[Check]:
     async for check in check_opening(place):
         yield check
     sound = True
-    for check in check_journal(place.files, place.config, workspace=place.name):
+    async for check in _of_journal(place):
         sound = sound and check.mark != "bad"
         yield check
     async for check in check_running(place.files):
@@ -40,3 +42,12 @@ async def examine(place: Workspace) -> AsyncIterator[Check]:
             yield check
         async for check in check_views(place):
             yield check
+
+
+async def _of_journal(place: Workspace) -> AsyncIterator[Check]:
+    if isinstance(place.files, NodeFiles):
+        async for check in check_server_journal(place.files):
+            yield check
+        return
+    for check in check_journal(place.files, place.config, workspace=place.name):
+        yield check

@@ -11,10 +11,12 @@ from datetime import datetime
 
 from loom.doctor.keeping import check_keeping
 from loom.doctor.machine import check_journal, check_machine, check_place
+from loom.doctor.server import check_server_journal
 from loom.extension import Check
 from loom.identity import Identity
 from loom.journal.findings import Verification
-from loom.journal.sqlite.verify import verify
+from loom.journal.places import NodeFiles
+from loom.journal.verifying import verify_journal
 from loom.runtime import Loom
 
 __all__ = ["Examination", "Examinations"]
@@ -55,7 +57,10 @@ class Examinations:
     async def _examine(self, loom: Loom, begun: Examination) -> None:
         done = replace(begun, problem="it was cut short; begin it again")
         try:
-            verification, checks = await asyncio.to_thread(_examined, loom)
+            checks = await asyncio.to_thread(_checked, loom)
+            if isinstance(loom.files, NodeFiles):
+                checks += tuple([check async for check in check_server_journal(loom.files)])
+            verification = await verify_journal(loom.files, workspace=loom.workspace)
             done = replace(begun, verification=verification, checks=checks)
         except Exception as error:  # whatever a damaged disk makes of it is what there is to say
             done = replace(begun, problem=f"{type(error).__name__}: {error}")
@@ -63,10 +68,11 @@ class Examinations:
             self._last[loom.workspace] = replace(done, ended_at=loom.now())
 
 
-def _examined(loom: Loom) -> tuple[Verification, tuple[Check, ...]]:
+def _checked(loom: Loom) -> tuple[Check, ...]:
     checks = [*check_machine(), *check_keeping(loom.config)]
     for extension in loom.extensions:
         checks += () if extension.checks is None else extension.checks(loom.config)
     checks += check_place(loom.files, loom.config)
-    checks += check_journal(loom.files, loom.config, workspace=loom.workspace)
-    return verify(loom.files.journal, workspace=loom.workspace), tuple(checks)
+    if not isinstance(loom.files, NodeFiles):
+        checks += check_journal(loom.files, loom.config, workspace=loom.workspace)
+    return tuple(checks)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from loom.errors import LoomError
 from loom.extension import Host
 from loom.identity import derived_id
-from loom.journal.sqlite.verify import verify
+from loom.journal.verifying import verify_journal
 from loom.notices.config import NoticesConfig
 from loom.notices.entries import NoticeRaisedEntry
 from loom.notices.register import NoticesRegister
@@ -59,7 +59,7 @@ class Watch:
 
     async def verify(self) -> bool:
         """Verify the journal in a thread, and raise where it is not what was written; return whether it is."""
-        found = await asyncio.to_thread(verify, self._host.files.journal, workspace=self._host.store.workspace)
+        found = await verify_journal(self._host.files, workspace=self._host.store.workspace)
         if not found.ok:
             _log.error("chain_broken", counts=found.counts)
             digest = derived_id("chain-broken", *(f"{code} {count}" for code, count in sorted(found.counts.items())))

@@ -47,14 +47,14 @@ async def verify(
     """
     from loom.journal.findings import CODES, DECLARED
     from loom.journal.roots import Root
-    from loom.journal.sqlite.verify import verify as verify_journal
+    from loom.journal.verifying import verify_journal
     from loom.proof.verifying import with_evidence
 
     place, roots = shell.existing, [Root.parse(each) for each in root or ()]
     found = await _evidence(place)
     with shell.output.progress("verifying") as tell:
-        result = verify_journal(
-            place.files.journal,
+        result = await verify_journal(
+            place.files,
             workspace=place.name,
             roots=roots,
             anchored=found.anchored,
@@ -79,10 +79,10 @@ async def verify(
 
 async def _evidence(place: Workspace) -> Evidence:
     """Return the checkpoints that the journal is held against; what cannot be read is a finding, as elsewhere."""
-    from loom.journal.sqlite import Reader
+    from loom.journal.places import reader_of
     from loom.proof.verifying import evidence_of
 
-    reader = Reader(place.files.journal)
+    reader = reader_of(place.files)
     try:
         return await evidence_of(reader, place.name, place.files, place.config)
     finally:

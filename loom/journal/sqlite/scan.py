@@ -6,6 +6,7 @@ Memory is bounded by the number of journals: of each, the last sequence and hash
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from loom.clock import AHEAD_US
@@ -89,6 +90,11 @@ class Scan:
         self._late: set[tuple[str, int]] = set()
         self._holes: dict[str, list[_Hole]] = {}
         self._declared: dict[str, list[tuple[int, int]]] = {}
+
+    @property
+    def last(self) -> Mapping[str, _Last]:
+        """The last entry of each journal."""
+        return self._last
 
     def take(self, row: tuple[Any, ...]) -> None:
         """Check one entry against itself and what came before."""

@@ -30,7 +30,7 @@ from loom.journal.sqlite.heads import HeadsFile, WrittenHead
 from loom.journal.sqlite.reader import COLUMNS, COLUMNS_3, MARKED
 from loom.journal.sqlite.scan import Scan
 
-__all__ = ["Finding", "Progress", "Verification", "verify", "verify_connection"]
+__all__ = ["Finding", "Progress", "Verification", "Verifier", "verify", "verify_connection"]
 
 Progress = Callable[[int, int], None]
 """Called with how many entries are done, and how many there are."""
@@ -71,7 +71,7 @@ def verify(
     if not files.journal.exists():
         raise JournalNotFoundError(f"there is no journal at [{path}]; expected the file of one: check the path")
     seen = RootsSeen(roots, anchored=anchored, signed=signed)
-    verifier = _Verifier(str(files.journal), workspace=workspace, roots=seen, progress=progress or _silent)
+    verifier = Verifier(str(files.journal), workspace=workspace, roots=seen, progress=progress or _silent)
     # Heads first: a writer at work may add some while the table is read, but takes none away.
     heads = verifier.heads_in(files.heads)
     try:
@@ -92,10 +92,10 @@ def verify_connection(
     workspace: str | None = None,
 ) -> Verification:
     """Verify a journal that is open already, as one in memory, against heads and roots that were written down."""
-    return _Verifier(":memory:", workspace=workspace, roots=RootsSeen(roots), progress=_silent).run(connection, heads)
+    return Verifier(":memory:", workspace=workspace, roots=RootsSeen(roots), progress=_silent).run(connection, heads)
 
 
-class _Verifier:
+class Verifier:
     """One run over one journal."""
 
     def __init__(self, name: str, *, workspace: str | None, roots: RootsSeen, progress: Progress) -> None:
@@ -108,6 +108,7 @@ class _Verifier:
         self._roots = roots
 
     def run(self, connection: sqlite3.Connection, heads: Sequence[WrittenHead]) -> Verification:
+        """Verify a journal that is open."""
         connection.text_factory = _text
         self._read(connection, heads)
         self._compare_heads(heads)
@@ -120,6 +121,7 @@ class _Verifier:
         return self._verdict()
 
     def heads_in(self, path: Path) -> Sequence[WrittenHead]:
+        """Return the heads of a heads file, and take note of lines that are none."""
         try:
             lines = HeadsFile(path).read()
         except OSError as error:
