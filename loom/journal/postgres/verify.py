@@ -151,8 +151,8 @@ class _ServerVerifier(Verifier):
             if head is None or head[0] < last.sequence or (head[0] == last.sequence and head[1] != last.entry_hash):
                 self._findings.add(
                     "TAMPERED",
-                    f"the head of {journal} is at {None if head is None else head[0]}, its last entry at
-                    {last.sequence}", journal=journal,
+                    f"the head of {journal} is at {head and head[0]}, its last entry at {last.sequence}",
+                    journal=journal,
                     sequence=last.sequence,
                 )
 
