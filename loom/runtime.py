@@ -39,8 +39,9 @@ from loom.decisions.outcomes import Outcomes
 from loom.drift import Drift
 from loom.engine import Engine
 from loom.engine.answering import RoutedApprovals, RoutedTurns
-from loom.engine.making import MakeEngine, Surroundings, cluster_of, engine_of, sender_of
+from loom.engine.making import MakeEngine, cluster_of, engine_of, sender_of
 from loom.engine.receiving import Receiver
+from loom.engine.surroundings import Surroundings
 from loom.enrichment import Budget, Critic, DecisionTracesConfig, Enricher
 from loom.errors import ConfigError, ControlError, LoomClosedError
 from loom.evolution import Suggestions

@@ -93,8 +93,18 @@ class RestateConfig(Section):
     ingress: _Address = "http://127.0.0.1:8080"
     token: Secret = Secret("")
     """Sent to the ingress as a bearer token, where something in front of it asks for one."""
+    admin: _Address = "http://127.0.0.1:9070"
+    """Where Restate is told of the worker."""
     worker: _Address = "http://127.0.0.1:9080"
     """Where this node takes requests of Restate."""
+    deployment: _Address | None = None
+    """The address under which Restate finds the worker of its own machine; the same on all machines."""
+    connect_timeout_s: float = Field(default=2.0, gt=0, le=60)
+    answer_timeout_s: float = Field(default=60.0, gt=0, le=86_400)
+    """For how long an answer is waited for, before it is asked for again."""
+    longest_turn_s: float = Field(default=3_600.0, gt=0, le=86_400)
+    """How long a turn may run without a wait: Restate calls again after that."""
+    register_every_s: float = Field(default=1.0, gt=0, le=60)
     identity_key: str = Field(default="", pattern=r"^(publickeyv1_[1-9A-HJ-NP-Za-km-z]+)?$")
     """The public key with which Restate signs its requests: needed where the worker is not on the loopback."""
 

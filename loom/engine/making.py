@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from loom.actors.system import ActorSystem
-from loom.background import Background
-from loom.clock import Clock
 from loom.config import LoomConfig
 from loom.engine.config import ClusterConfig
 from loom.engine.dispatching import RoutedDispatcher, Sender
 from loom.engine.local import LocalEngine
 from loom.engine.port import Engine
+from loom.engine.surroundings import Surroundings
 from loom.errors import ConfigError
-from loom.journal.store import JournalStore
 
 __all__ = ["MakeEngine", "Surroundings", "cluster_of", "engine_of", "sender_of"]
-
-
-class Surroundings(NamedTuple):
-    """What an engine is made from."""
-
-    config: LoomConfig
-    store: JournalStore
-    clock: Clock
-    background: Background
 
 
 MakeEngine: TypeAlias = Callable[[Surroundings], Engine]
@@ -49,7 +38,14 @@ def engine_of(given: Surroundings, make: MakeEngine | None = None) -> Engine:
             "engine [restate] is for several processes, and this journal is written by one; expected a journal on "
             "PostgreSQL, or [engine: local]: change one of them"
         )
-    raise ConfigError("engine [restate] is not there yet; expected [engine: local]: change it")
+    try:
+        from loom.engine.restate import RestateEngine
+    except ImportError as error:
+        raise ConfigError(
+            f"engine [restate] needs a package that is not there [{error.name}]; expected the extra [restate]: "
+            "pip install 'loom-journal[restate]'"
+        ) from error
+    return RestateEngine(given)
 
 
 def sender_of(system: ActorSystem, engine: Engine, config: LoomConfig) -> Sender | None:

@@ -7,6 +7,7 @@ process that is the owner no more: command ids make the first harmless, and the 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -90,6 +91,18 @@ class Node(Protocol):
 
     async def receive(self, delivery: Delivery) -> Reply:
         """Do what is delivered; raise the `LoomError` with which it is refused."""
+        ...
+
+    def parked(self, journal: str, id: str) -> bool:
+        """Tell whether the turn of a command waits for a person, a time or another actor."""
+        ...
+
+    def awake(self) -> Collection[str]:
+        """Return the actors that are awake here."""
+        ...
+
+    def ownership_changed(self) -> None:
+        """Give up actors that live elsewhere now, and resume the turns of those that have come here."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -74,6 +74,19 @@ class Receiver:
                 f"delivery [{delivery.verb}] cannot be done with what came [{error!r:.200}]; expected the arguments "
                 "of a node of this version: compare the versions"
             ) from error
+
+    def parked(self, journal: str, id: str) -> bool:
+        """Tell whether the turn of a command waits for a person, a time or another actor."""
+        turn = self._system.running(journal, id)
+        return turn is not None and turn.parked
+
+    def awake(self) -> Collection[str]:
+        """Return the actors that are awake here."""
+        return tuple(each.journal for each in self._system.cells())
+
+    def ownership_changed(self) -> None:
+        """Give up actors that live elsewhere now, and resume the turns of those that have come here."""
+        self._system.ownership_changed()
 
     # --- commands -------------------------------------------------------------------------------
 

@@ -29,12 +29,22 @@ class NotingNode:
         self.name = name
         self.got: list[Delivery] = []
         self.refuses: LoomError | None = None
+        self.changes = 0
 
     async def receive(self, delivery: Delivery) -> Reply:
         self.got.append(delivery)
         if self.refuses is not None:
             raise self.refuses
         return {"reply": {"by": self.name, "given": delivery.arguments}}
+
+    def parked(self, journal: str, id: str) -> bool:
+        return False
+
+    def awake(self) -> tuple[str, ...]:
+        return tuple({each.journal for each in self.got})
+
+    def ownership_changed(self) -> None:
+        self.changes += 1
 
 
 class Cluster(Protocol):

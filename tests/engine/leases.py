@@ -23,10 +23,10 @@ from loom.actors.ownership import Ownership
 from loom.background import Background
 from loom.clock import SystemClock
 from loom.engine import ClusterConfig, Delivery, Node
-from loom.engine.making import Surroundings, cluster_of
+from loom.engine.making import cluster_of
 from loom.engine.nodes.link import Link
 from loom.engine.port import Reply
-from loom.engine.resuming import unfinished_journals
+from loom.engine.surroundings import Surroundings
 from loom.errors import AppendRefusedError, LoomClosedError, LoomError, NotOwnerError
 from loom.journal.store import JournalStore
 from loom.telemetry import get_logger
@@ -158,6 +158,7 @@ class LeaseEngine:
         if self._slots and writers.get(me) != writer:  # another node has taken over: what this one knows is old
             _log.warning("leases_lost", node=me)
             self.lost.set()
+            self._owned()
             return
         for late in [each for each, beat in rows.items() if each != me and now - beat > self._lease_s]:
             await self._fence(writers[late])
@@ -177,7 +178,11 @@ class LeaseEngine:
         self._sure_until = began + self._lease_s
         if taken:
             _log.info("leases_taken", node=me, slots=taken)
-            self._background.start(self._resume(frozenset(taken)), name="leases-resume")
+            self._owned()
+
+    def _owned(self) -> None:
+        if self._node is not None:
+            self._node.ownership_changed()
 
     async def _fence(self, writer: int) -> None:
         if self._store is None or not writer:
@@ -186,14 +191,6 @@ class LeaseEngine:
             await self._store.fence(writer)
         except AppendRefusedError as error:
             _log.warning("leases_not_fenced", writer=writer, error=str(error))
-
-    async def _resume(self, slots: frozenset[int]) -> None:
-        """Wake what was under way in slots that were taken."""
-        if self._store is None:
-            return
-        await self._store.refresh()
-        for journal in await unfinished_journals(self._store, lambda each: slot_of(each) in slots):
-            await self._quietly(Delivery("resume", journal, f"resume {journal}"))
 
     async def _fire(self) -> None:
         mine = [slot for slot, node in self._slots.items() if node == self.link.node]

@@ -23,7 +23,7 @@ class Link:
             raise ConfigError(
                 "this loom is no node of a cluster; expected the section [cluster] with node, nodes and key: fill it in"
             )
-        signer = Signer(
+        self.signer = signer = Signer(
             config.node, config.nodes, config.key.get_secret_value(), now_us=clock.now_us, skew_s=config.skew_s
         )
         self.node = config.node

@@ -82,6 +82,15 @@ class Signer:
                 "listens at its address"
             )
 
+    def seal(self, body: str) -> str:
+        """Return a signature of something that this node hands over to an engine, which may bring it twice and late."""
+        return self._mac("sealed", self._node, body)
+
+    def unseal(self, sender: str, body: str, signature: str) -> None:
+        """Raise `NodeRefusedError` for what was not sealed by that node of this cluster."""
+        if sender not in self._nodes or not _same(signature, self._mac("sealed", sender, body)):
+            raise _refused("came past the nodes", "what one of them has signed")
+
     def _take(self, nonce: str, now_us: int) -> None:
         """Take a request once, as long as its time would be accepted."""
         if nonce in self._seen:

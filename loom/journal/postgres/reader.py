@@ -9,6 +9,7 @@ from pydantic_core import from_json
 
 from loom.identity import check_limit
 from loom.journal.entry import Part, Recorded, at_path
+from loom.journal.holders import Holder
 from loom.journal.kinds import ENDINGS, MARKS
 from loom.journal.postgres.options import PostgresOptions
 from loom.journal.postgres.sessions import Sessions
@@ -64,6 +65,10 @@ SELECT commands.position FROM commands JOIN (
 _OWN_IDS = "SELECT own_id, position FROM own_ids WHERE own_id = ANY ($1::text[])"
 _JOURNALS = "SELECT journal, sequence FROM heads WHERE journal > $1 AND sequence > 0 ORDER BY journal LIMIT $2"
 _HEAD = "SELECT sequence, entry_hash FROM heads WHERE journal = $1 AND sequence > 0"
+_HOLDERS = """
+SELECT journal, writer, address, fenced_at IS NOT NULL AS fenced
+FROM heads JOIN writers USING (writer) WHERE journal = ANY ($1::text[])
+"""
 _TAIL = "SELECT position, recorded_at_us FROM tail"
 
 _FOREVER = 2**63 - 1
@@ -166,6 +171,11 @@ class PostgresReader:
         """Return the last sequence of a journal and its hash, None where there is no entry."""
         rows = await self.rows(_HEAD, journal)
         return (rows[0]["sequence"], rows[0]["entry_hash"]) if rows else None
+
+    async def holders(self, journals: Collection[str]) -> dict[str, Holder]:
+        """Return journal → the process that acquired it last, for those that one has."""
+        rows = await self.rows(_HOLDERS, list(journals)) if journals else []
+        return {row["journal"]: Holder(row["writer"], row["address"], row["fenced"]) for row in rows}
 
     async def tail(self) -> int:
         """Return the last position there is, 0 in an empty journal."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from loom.background import Background
 from loom.clock import AHEAD_US, Clock, SystemClock, datetime_from_us
 from loom.errors import AppendUnknownError, JournalClosedError, LoomError
 from loom.journal.chain import genesis
+from loom.journal.holders import Holder
 from loom.journal.kinds import OWN_IDS
 from loom.journal.postgres.anchor import Anchor
 from loom.journal.postgres.follower import Follower
@@ -226,6 +227,11 @@ class PostgresStore(StoreReads[PostgresReader]):
         await self._writer.fence(writer)
         if writer == self.writer:
             self._was_fenced(self._writer.fenced())
+
+    async def holders(self, journals: Collection[str]) -> Mapping[str, Holder]:
+        """Return journal → the process that acquired it last, for those that one has."""
+        self._check_open()
+        return await self._reader.holders(journals)
 
     def on_fenced(self, callback: Callable[[LoomError], None]) -> None:
         """Have `callback` called on the event loop, once, when this process may write nothing more, with the reason."""

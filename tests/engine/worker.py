@@ -1,0 +1,262 @@
+"""One node of a cluster as a process of its own: it takes lines of JSON, and answers each with one.
+
+`python -m tests.engine.worker '{"url": …, "directory": …, "node": "n1", "nodes": {…}, "key": …, "engine": "leases"}'`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from loom import Actor, Command, Evaluation, Facts, Params, allow, case, first_match, otherwise, policy
+from loom import require_approval as consent
+from loom.config import LoomConfig
+from loom.engine import ClusterConfig, RestateConfig
+from loom.engine.restate import RestateEngine
+from loom.errors import LoomError
+from loom.identity import Identity
+from loom.journal.postgres import PostgresStore
+from loom.journal.store import JournalStore
+from loom.runtime import Loom
+from tests.engine.leases import leases_at
+
+__all__ = ["Decide", "Desk", "Worker"]
+
+
+class Limits(Params):
+    percent: int = Field(10, ge=0, le=100)
+
+
+class Case(Facts):
+    percent: int
+
+
+@policy("cluster-desk", Limits(), examples=[Case(percent=5)])
+def rule(limits: Limits, facts: Case) -> Evaluation:
+    return first_match(
+        case("within", facts.percent <= limits.percent, allow(), why="within the limit", why_not="over the limit"),
+        otherwise("over", consent("vp"), why="over the limit"),
+    )
+
+
+class Reply(BaseModel):
+    granted: bool
+    decision_id: str
+
+
+class Decide(Command[Reply]):
+    percent: int
+    think_s: float = 0.0
+
+
+class Desk(Actor[None]):
+    """Looks two things up, each of which takes a while; decides, asking where that is over the limit."""
+
+    policy = rule
+
+    async def execute(self, command: Decide) -> Reply:
+        async def looked_up() -> dict[str, bool]:
+            if command.think_s:
+                await asyncio.sleep(command.think_s)
+            return {"ok": True}
+
+        for system in ("crm", "erp"):
+            await self.gather_context(
+                system=system, entity="account", query=self.key, relevance="who asks", fetcher=looked_up
+            )
+        evaluation = self.evaluate(Case(percent=command.percent))
+        granted = not evaluation.needs_approval
+        if evaluation.needs_approval:
+            granted = (await self.request_approval(approver="vp", reason="over the limit")).granted
+        decision_id = await self.record_decision(rationale=evaluation.why or "-", outcome={"granted": granted})
+        return Reply(granted=granted, decision_id=decision_id)
+
+
+class Node(Loom):
+    """A loom on PostgreSQL, at the address of its node."""
+
+    url: str
+
+    async def open_store(self) -> JournalStore:
+        cluster = self.config.sections["cluster"]
+        assert isinstance(cluster, ClusterConfig)
+        return await PostgresStore.open(
+            self.url, self.files, clock=self._sources.clock, name=cluster.node, address=cluster.nodes[cluster.node]
+        )
+
+
+def opened(given: dict[str, Any]) -> Loom:
+    """Return the loom of a node, to be entered."""
+    restate = {"restate": RestateConfig.model_validate(given["restate"])} if "restate" in given else {}
+    cluster = ClusterConfig.model_validate(
+        {"node": given["node"], "nodes": given["nodes"], "key": given["key"], "wait_s": 1, "patience_s": 60}
+    )
+    config = LoomConfig(data=Path(given["directory"]) / given["node"], sections={"cluster": cluster, **restate})
+    make = RestateEngine if restate else leases_at(Path(given["leases"]), lease_s=given.get("lease_s", 1.5))
+    loom = Node.open(config, actors=[Desk], by="ops", engine=make)
+    assert isinstance(loom, Node)
+    loom.url = given["url"]
+    return loom
+
+
+async def answer(loom: Loom, given: dict[str, Any]) -> Any:
+    """Do what a line asks for."""
+    match given:
+        case {"ask": str(key), "id": str(known), **more}:
+            command = Decide(percent=more.get("percent", 5), think_s=more.get("think_s", 0.0))
+            who = Identity(str(more.get("by", "robin")), "api_key:7", "http")
+            return (await loom.actor(Desk, key).ask(command, id=known, by=who)).model_dump()
+        case {"grant": str(approval_id), "by": str(by)}:
+            granted = await loom.approvals.grant(approval_id, by=Identity(by, "api_key:9", "http"))
+            return {"status": granted.status, "by": granted.answered_by}
+        case {"pending": _}:
+            await loom.store.refresh()
+            return [[each.approval_id, each.journal] for each in await loom.approvals.pending(limit=1_000)]
+        case {"where": str(key)}:
+            journal = f"desk/{key}"
+            return {"mine": loom.engine.ownership.mine(journal), "owner": await loom.engine.owner(journal)}
+        case {"mine": list(keys)}:
+            return [key for key in keys if loom.engine.ownership.mine(f"desk/{key}")]
+        case {"running": _}:
+            return sum(len(cell.turns) for cell in loom.actors.cells())
+        case {"rate": float(seconds), "in_flight": int(flight), "tag": str(tag)}:
+            return await rate(loom, seconds, flight, tag)
+    raise ValueError(f"not understood: {given}")
+
+
+async def rate(loom: Loom, seconds: float, flight: int, tag: str) -> dict[str, float]:
+    """Return how many turns a second are done with so many in flight."""
+    loop = asyncio.get_running_loop()
+    done, end = 0, loop.time() + seconds
+
+    async def one(at: int) -> None:
+        nonlocal done
+        ref = loom.actor(Desk, f"{tag}-{at}")
+        while loop.time() < end:
+            await ref.ask(Decide(percent=5))
+            done += 1
+
+    began, cpu = loop.time(), os.times()
+    await asyncio.gather(*(one(at) for at in range(flight)))
+    used = os.times()
+    took = loop.time() - began
+    return {"turns_per_s": done / took, "cpu": (used.user + used.system - cpu.user - cpu.system) / took}
+
+
+async def main(given: dict[str, Any]) -> None:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=1 << 24)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+
+    def say(what: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(what) + "\n")
+        sys.stdout.flush()
+
+    async def handle(line: bytes) -> None:
+        asked = json.loads(line)
+        try:
+            say({"n": asked["n"], "ok": await answer(loom, asked["given"])})
+        except LoomError as error:
+            say({"n": asked["n"], "error": type(error).__name__, "message": str(error)})
+
+    async with opened(given) as loom:
+        loom.store.on_fenced(lambda _: os._exit(3))
+        say({"n": 0, "ok": "ready"})
+        tasks: set[asyncio.Task[None]] = set()
+        while line := await reader.readline():
+            task = asyncio.create_task(handle(line))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+
+class Worker:
+    """A node in a process of its own, as its parent sees it."""
+
+    def __init__(self, given: dict[str, Any], *, log: Path) -> None:
+        self.given = given
+        self.name = str(given["node"])
+        self._log = log
+        self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._next = 0
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start the process, and wait until its loom is open."""
+        with self._log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tests.engine.worker",
+                json.dumps(self.given),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                limit=1 << 24,
+                cwd=Path(__file__).parents[2],
+            )
+        ready = self._asked[0] = asyncio.get_running_loop().create_future()
+        self._reading = asyncio.create_task(self._read())
+        async with asyncio.timeout(90):
+            await ready
+
+    async def do(self, **given: Any) -> Any:
+        """Ask for something; raise `ConnectionError` where the process ends before it answers."""
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self._next += 1
+        asked = self._asked[self._next] = asyncio.get_running_loop().create_future()
+        self.process.stdin.write(json.dumps({"n": self._next, "given": given}).encode() + b"\n")
+        return await asked
+
+    def kill(self, number: int = 9) -> None:
+        """Send the process a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Wait until the process has ended, and return its status."""
+        assert self.process is not None
+        status = await self.process.wait()
+        await self._reading
+        return status
+
+    async def close(self) -> None:
+        """End the process, in order where it can."""
+        if self.process is None or self.process.returncode is not None:
+            return
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            async with asyncio.timeout(20):
+                await self.process.wait()
+        except TimeoutError:
+            self.process.kill()
+        await self.ended()
+
+    async def _read(self) -> None:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        while line := await self.process.stdout.readline():
+            said = json.loads(line)
+            asked = self._asked.pop(said["n"], None)
+            if asked is None or asked.done():
+                continue
+            if "error" in said:
+                asked.set_exception(RuntimeError(f"{said['error']}: {said['message']}"))
+            else:
+                asked.set_result(said["ok"])
+        for asked in self._asked.values():
+            if not asked.done():
+                asked.set_exception(ConnectionError(f"node {self.name} is gone: see {self._log}"))
+                asked.exception()
+        self._asked.clear()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(json.loads(sys.argv[1])))
