@@ -208,6 +208,11 @@ class Place:
     def address(self) -> str:
         return json.dumps([self.server.url(schema=self.schema), str(self._directory / uuid4().hex)])
 
+    @property
+    def text(self) -> str:
+        """The URL as it is written, with its password: for processes of their own."""
+        return self._server.url(schema=self._schema)
+
     async def open(
         self,
         *,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,17 +12,9 @@ from loom.background import Background
 from loom.engine import ClusterConfig, Engine, LocalEngine
 from tests.contracts.engine import Cluster, EngineContract, NotingNode
 from tests.engine.leases import LeaseEngine
+from tests.engine.ports import free_ports
 
 KEY = "k" * 40
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback that are free now."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
 
 
 class _Local:

@@ -23,7 +23,7 @@ from loom.engine.nodes.wire import packed
 from loom.errors import AdmissionError, ConfigError, LoomClosedError, NodeRefusedError, NodeUnreachableError
 from loom.identity import Identity
 from tests.contracts.engine import NotingNode
-from tests.engine.test_contract import free_ports
+from tests.engine.ports import free_ports
 
 KEY = "k" * 40
 NODES = {"n1": "http://127.0.0.1:7801", "n2": "http://127.0.0.1:7802", "n3": "http://127.0.0.1:7803"}

@@ -1,6 +1,6 @@
 """One node of a cluster as a process of its own: it takes lines of JSON, and answers each with one.
 
-`python -m tests.engine.worker '{"url": …, "directory": …, "node": "n1", "nodes": {…}, "key": …, "engine": "leases"}'`
+What it is set to is in LOOM_TEST_NODE: url, directory, node, nodes, key, and leases (a path) or restate (its section).
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class Worker:
                 sys.executable,
                 "-m",
                 "tests.engine.worker",
-                json.dumps(self.given),
+                env={**os.environ, "LOOM_TEST_NODE": json.dumps(self.given)},  # a password is in no list of processes
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
@@ -259,4 +259,4 @@ class Worker:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(json.loads(sys.argv[1])))
+    asyncio.run(main(json.loads(os.environ["LOOM_TEST_NODE"])))

@@ -140,8 +140,10 @@ class RestateEngine:
         await self._ingress.close()
 
     async def _register(self) -> None:
-        while not await self._ingress.register():
+        known = await self._ingress.register()
+        while not known:  # Restate looks at the worker, which may not listen yet
             await asyncio.sleep(self._settings.register_every_s)
+            known = await self._ingress.register()
 
     # --- deliveries -----------------------------------------------------------------------------
 
@@ -259,7 +261,7 @@ class RestateEngine:
             raise AdmissionError("delivery is no JSON; expected what a node sends: compare the versions") from error
         if delivery.journal != journal:
             raise NodeRefusedError(
-                f"delivery is for [{delivery.journal}], and came to [{journal}]; expected one of both"
+                f"delivery is for [{delivery.journal:.80}], and came to [{journal:.80}]; expected one journal: look who"
             )
         if delivery.by is None or sender == self._link.node:
             return delivery

@@ -105,6 +105,6 @@ class Ingress:
 
     def _unreachable(self, error: Exception) -> NodeUnreachableError:
         return NodeUnreachableError(
-            f"Restate at [{self._config.ingress}] gave no answer [{type(error).__name__}]; expected one: what was asked "
-            "may have been done, ask again"
+            f"Restate at [{self._config.ingress}] gave no answer [{type(error).__name__}]; expected one: what was "
+            "asked may have been done, ask again"
         )

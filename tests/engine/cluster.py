@@ -1,0 +1,107 @@
+"""A cluster of real processes on PostgreSQL, with leases or Restate as its engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from loom.journal import Recorded
+from tests.engine.ports import free_ports
+from tests.engine.worker import Worker
+from tests.postgres_server import Place
+from tests.restate_server import RestateServers
+
+__all__ = ["Cluster"]
+
+KEY = "the key that all nodes of the tests share"
+
+
+class Cluster:
+    """Nodes `n0`, `n1`, … in processes of their own; `close` it."""
+
+    def __init__(self, place: Place, directory: Path, *, count: int = 3, restate: bool = False) -> None:
+        self.place = place
+        self._directory = directory
+        ports = free_ports(count + 4)
+        self.nodes = {f"n{at}": f"http://127.0.0.1:{ports[at]}" for at in range(count)}
+        self.servers = (
+            RestateServers(count=count, ports=ports[count : count + 3], worker_port=ports[-1]) if restate else None
+        )
+        self.workers: dict[str, Worker] = {}
+
+    async def start(self) -> None:
+        """Start the servers, and then all nodes at once."""
+        if self.servers is not None:
+            for at in range(len(self.nodes)):
+                self.servers.start(at)
+            await asyncio.to_thread(self.servers.ready)
+        await asyncio.gather(*(self.start_node(name) for name in self.nodes))
+        if self.servers is not None:
+            async with asyncio.timeout(60):
+                for at in range(len(self.nodes)):
+                    while not await asyncio.to_thread(self.servers.services, at):
+                        await asyncio.sleep(0.1)
+
+    async def start_node(self, name: str) -> Worker:
+        """Start a node, or start it again."""
+        given: dict[str, Any] = {
+            "url": self.place.text,
+            "directory": str(self._directory),
+            "node": name,
+            "nodes": self.nodes,
+            "key": KEY,
+        }
+        if self.servers is None:
+            given["leases"] = str(self._directory / "leases.db")
+        else:
+            at = list(self.nodes).index(name)
+            given["restate"] = {
+                "ingress": self.servers.ingress(at),
+                "admin": self.servers.admin(at),
+                "worker": f"http://{self.servers.host(at)}:{self.servers.worker_port}",
+                "deployment": self.servers.deployment,
+                "answer_timeout_s": 10,
+                "register_every_s": 0.3,
+            }
+        worker = self.workers[name] = Worker(given, log=self._directory / f"{name}.log")
+        await worker.start()
+        return worker
+
+    async def home_of(self, key: str) -> str:
+        """Return the node where an actor lives, once one says that it does."""
+        async with asyncio.timeout(60):
+            while True:
+                for name, worker in self.workers.items():
+                    with contextlib.suppress(ConnectionError):
+                        if key in await worker.do(mine=[key]):
+                            return name
+                await asyncio.sleep(0.05)
+
+    async def approval_of(self, key: str, *, seen_by: str, within_s: float = 60.0) -> str:
+        """Return the request of an actor, once a node knows of it."""
+        async with asyncio.timeout(within_s):
+            while True:
+                for approval_id, journal in await self.workers[seen_by].do(pending=True):
+                    if journal == f"desk/{key}":
+                        return str(approval_id)
+                await asyncio.sleep(0.1)
+
+    async def kinds(self) -> dict[str, Counter[str]]:
+        """Return how many entries of each kind the journals of actors have, as another process reads them."""
+        store = await self.place.open(node="reader")
+        found: dict[str, Counter[str]] = {}
+        entries: list[Recorded] = [each async for each in store.read_all()]
+        for each in entries:
+            if each.journal.startswith("desk/"):
+                found.setdefault(each.journal, Counter())[each.kind] += 1
+        await store.close()
+        return found
+
+    async def close(self) -> None:
+        """End all nodes and servers."""
+        await asyncio.gather(*(each.close() for each in self.workers.values()))
+        if self.servers is not None:
+            self.servers.stop()
