@@ -100,8 +100,10 @@ class RestateConfig(Section):
     deployment: _Address | None = None
     """The address under which Restate finds the worker of its own machine; the same on all machines."""
     connect_timeout_s: float = Field(default=2.0, gt=0, le=60)
-    answer_timeout_s: float = Field(default=60.0, gt=0, le=86_400)
-    """For how long an answer is waited for, before it is asked for again."""
+    answer_timeout_s: float = Field(default=5.0, gt=0, le=3_600)
+    """For how long an answer of Restate's is waited for; then the node of the actor is asked, or this one takes it."""
+    claim_after_s: float = Field(default=5.0, gt=0, le=3_600)
+    """For how long Restate may take to bring an actor to life whose node is gone; then a node that lives does it."""
     longest_turn_s: float = Field(default=3_600.0, gt=0, le=86_400)
     """How long a turn may run without a wait: Restate calls again after that."""
     register_every_s: float = Field(default=1.0, gt=0, le=60)

@@ -63,7 +63,8 @@ class Cluster:
                 "admin": self.servers.admin(at),
                 "worker": f"http://{self.servers.host(at)}:{self.servers.worker_port}",
                 "deployment": self.servers.deployment,
-                "answer_timeout_s": 10,
+                "answer_timeout_s": 3,
+                "claim_after_s": 3,
                 "register_every_s": 0.3,
             }
         worker = self.workers[name] = Worker(given, log=self._directory / f"{name}.log")

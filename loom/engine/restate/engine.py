@@ -72,7 +72,13 @@ class RestateEngine:
             longest_turn_s=self._settings.longest_turn_s,
         )
         self._worker = Worker(app, self._settings.worker, background=given.background)
-        self._watch = Watch(self, given.store, self._link, background=given.background)
+        self._watch = Watch(
+            self,
+            given.store,
+            self._link,
+            background=given.background,
+            claim_after_s=self._settings.claim_after_s,
+        )
         self._node: Node | None = None
         self._here: set[str] = set()
         self._where: dict[str, str] = {}
@@ -167,9 +173,14 @@ class RestateEngine:
             self._where.pop(journal, None)
             _log.info("node_passed_over", journal=journal, error=str(error))
         if delivery.sealed:  # Restate would keep what an erased person's data may be in
-            self._here.add(journal)
-            return await self._here_with(node, delivery)
-        return await self._placed(delivery)
+            return await self._claimed(node, delivery)
+        try:
+            return await self._placed(delivery)
+        except NodeUnreachableError as error:
+            if await self._lives_elsewhere(journal):  # its turn takes long: it is asked there
+                raise
+            _log.warning("engine_passed_over", journal=journal, error=str(error))
+            return await self._claimed(node, delivery)
 
     async def schedule(self, delivery: Delivery, *, at: datetime) -> None:
         """Have Restate deliver at a time; the same id is scheduled once."""
@@ -185,6 +196,22 @@ class RestateEngine:
         """Have Restate bring an actor to life whose node is gone; every node may ask for it, and it is done once."""
         key = f"resume/{journal}/{0 if holder is None else holder.writer}"
         await self._ingress.send(Delivery("resume", journal, key), key=key)
+
+    async def claim(self, journal: str) -> None:
+        """Bring an actor to life here: no node holds it, and Restate has not found a place for it."""
+        if self._node is not None and not self.mine(journal) and not await self._lives_elsewhere(journal):
+            await self._claimed(self._node, Delivery("resume", journal, f"claim/{journal}"))
+
+    async def _claimed(self, node: Node, delivery: Delivery) -> Reply:
+        """Do something here without Restate: the journal sees to it that one process does it at a time."""
+        self._here.add(delivery.journal)
+        self._where.pop(delivery.journal, None)
+        return await self._here_with(node, delivery)
+
+    async def _lives_elsewhere(self, journal: str) -> bool:
+        holder = (await self.holders([journal])).get(journal)
+        other = None if holder is None or holder.fenced else self._node_of(holder)
+        return other is not None and other != self._link.node and await self._link.peers.answers(other)
 
     async def _placed(self, delivery: Delivery) -> Reply:
         journal, about = delivery.journal, f"{delivery.journal}/{delivery.id}"

@@ -11,6 +11,7 @@ from loom.background import Background, Child
 from loom.engine.nodes.link import Link
 from loom.engine.port import Node
 from loom.errors import LoomError
+from loom.identity import derived_id
 from loom.journal.holders import Holder
 from loom.journal.store import JournalStore
 from loom.telemetry import get_logger
@@ -47,17 +48,25 @@ class Watched(Protocol):
         """Have an actor brought to life whose node is gone."""
         ...
 
+    async def claim(self, journal: str) -> None:
+        """Bring an actor to life here."""
+        ...
+
 
 class Watch:
     """Gives up actors that another process has acquired, and has those brought to life whose node does not answer."""
 
-    def __init__(self, engine: Watched, store: JournalStore, link: Link, *, background: Background) -> None:
+    def __init__(
+        self, engine: Watched, store: JournalStore, link: Link, *, background: Background, claim_after_s: float
+    ) -> None:
         self._engine = engine
         self._store = store
         self._link = link
         self._background = background
+        self._claim_after_s = claim_after_s
         self._silent_since: dict[str, float] = {}
-        self._woken: set[tuple[str, int]] = set()
+        self._woken: dict[tuple[str, int], float] = {}
+        self._silent: frozenset[str] = frozenset()
         self._children: list[Child[None]] = []
         self._node: Node | None = None
 
@@ -113,6 +122,7 @@ class Watch:
         others = [each for each in self._link.nodes if each != self._link.node]
         answers = await asyncio.gather(*(self._link.peers.answers(each) for each in others))
         now, gone = time.monotonic(), set()
+        self._silent = frozenset(node for node, answered in zip(others, answers, strict=True) if not answered)
         for node, answered in zip(others, answers, strict=True):
             if answered:
                 self._silent_since.pop(node, None)
@@ -121,12 +131,19 @@ class Watch:
         return gone
 
     async def _wake(self, journal: str, holder: Holder | None) -> None:
-        about = (journal, 0 if holder is None else holder.writer)
-        if about in self._woken:
-            return
+        about, now = (journal, 0 if holder is None else holder.writer), time.monotonic()
+        since = self._woken.setdefault(about, now)
         try:
-            await self._engine.wake(journal, holder=holder)
+            if since == now:
+                await self._engine.wake(journal, holder=holder)
+            elif now - since >= self._claim_after_s and self._is_first(journal):
+                _log.warning("engine_passed_over", journal=journal)
+                self._woken[about] = now + self._claim_after_s
+                await self._engine.claim(journal)
         except LoomError as error:
             _log.warning("actor_not_brought_to_life", journal=journal, error=str(error))
-        else:
-            self._woken.add(about)
+
+    def _is_first(self, journal: str) -> bool:
+        """Tell whether this node is the one of those that answer which takes an actor: all come to the same result."""
+        there = [each for each in self._link.nodes if each not in self._silent]
+        return self._link.node == max(there, key=lambda each: derived_id("engine/place", journal, each))
