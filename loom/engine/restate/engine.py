@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from loom.actors.ownership import Ownership
+from loom.background import awaiting
 from loom.clock import us_from_datetime
 from loom.engine.config import ClusterConfig, RestateConfig
 from loom.engine.nodes.link import Link
@@ -238,7 +239,7 @@ class RestateEngine:
         except WriterFencedError:
             self.give_up([delivery.journal])
             raise
-        if "reply" not in reply:  # it may wait for what another process is told
+        if "reply" not in reply:  # it may wait for what another process gets
             holder = (await self.holders([delivery.journal])).get(delivery.journal)
             if not self.holds(holder):
                 self.give_up([delivery.journal])
@@ -263,18 +264,19 @@ class RestateEngine:
                     _log.info("node_passed_over", journal=journal, node=other)
             self._here.add(journal)
             self._where.pop(journal, None)
-        driving = asyncio.ensure_future(self._here_with(node, delivery))
-        try:
-            while True:
-                done, _ = await asyncio.wait([driving], timeout=_POLL_S)
-                if done and ("reply" in driving.result() or delivery.verb != "ask"):
-                    return {"ok": driving.result()}
-                if node.parked(journal, delivery.id):
-                    return {"ok": {"waiting": True}}
-                if done:
-                    driving = asyncio.ensure_future(self._here_with(node, delivery))
-        finally:
-            driving.cancel()
+        return {"ok": await self._driven(node, delivery)}
+
+    async def _driven(self, node: Node, delivery: Delivery) -> Reply:
+        """Do something until its turn ends or waits for a person: nothing else reaches the actor by Restate meanwhile."""
+        while True:
+            async with awaiting(self._here_with(node, delivery)) as driving:  # what is cancelled is the wait
+                while not driving.done():
+                    await asyncio.wait([driving], timeout=_POLL_S)
+                    if not driving.done() and node.parked(delivery.journal, delivery.id):
+                        return {"waiting": True}
+            reply = driving.result()
+            if "reply" in reply or delivery.verb != "ask":
+                return reply
 
     def _unsealed(self, journal: str, sealed: Any) -> Delivery:
         match sealed:
