@@ -267,7 +267,7 @@ class RestateEngine:
         return {"ok": await self._driven(node, delivery)}
 
     async def _driven(self, node: Node, delivery: Delivery) -> Reply:
-        """Do something until its turn ends or waits for a person: nothing else reaches the actor by Restate meanwhile."""
+        """Do something until its turn ends or waits: nothing else reaches the actor by Restate meanwhile."""
         while True:
             async with awaiting(self._here_with(node, delivery)) as driving:  # what is cancelled is the wait
                 while not driving.done():
