@@ -7,23 +7,26 @@
 #   make cluster-test   tests with PostgreSQL and Restate, which are installed where there are none
 #   make coverage   the tests of rooms that have a floor, and how much of each they run; ROOMS="gate" narrows them
 #   make reliability   inject every kind of fault: kills, power cuts, full disks, flipped bytes (some minutes)
+#   make release   wheel, sdist, SBOM and notes in dist/, built twice, checked; nothing is uploaded
+#   make docs      the pages and the reference as a site in site/, which needs no network
+#   make lowest    tests with the oldest dependencies that are allowed; make pythons: with other Pythons at hand
 # Another Python than `python3`: make test PYTHON=python3.12
 
 PYTHON ?= python3
 ARGS   ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
-CODE    = $(wildcard loom tests examples)
+CODE    = $(wildcard loom tests examples release)
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RESTATE := @restatedev/restate-server@1.7.12
 UV     := uv==0.13.8
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo browser test integrations conformance cluster-test reliability sabotage check lint types layers format lock clean
+.PHONY: help demo browser test integrations conformance cluster-test reliability release docs lowest pythons sabotage check lint types layers format lock clean
 
 help:
-	@sed -n '2,10s/^# *//p' Makefile
+	@sed -n '2,12s/^# *//p' Makefile
 
 demo: $(VENV)/.installed
 	@$(BIN)/loom demo $(ARGS)
@@ -67,6 +70,55 @@ sabotage: $(VENV)/.dev
 # Not part of .ci/run: it takes some minutes.
 coverage: $(VENV)/.dev
 	$(BIN)/python -m tests.coverage_floors $(ROOMS)
+
+# Tools in an environment of their own; nothing is uploaded.
+release: $(VENV)/.dev $(VENV)-release/.installed
+	$(BIN)/python -m release $(VENV)-release/bin
+
+$(VENV)-release/.installed: release/requirements.in
+	@rm -rf $(VENV)-release
+	@$(PYTHON) -m venv $(VENV)-release
+	@$(VENV)-release/bin/python -m pip --disable-pip-version-check --quiet install -r $<
+	@touch $@
+
+# The tests that CORE names, where dependencies are as old as pyproject.toml allows, and on other Pythons at hand.
+CORE = tests/actors tests/journal tests/policies tests/decisions tests/laws
+
+lowest: $(VENV)-lowest/.installed
+	$(VENV)-lowest/bin/python -m pytest -p no:cacheprovider -n logical $(CORE) $(ARGS)
+
+$(VENV)-lowest/.installed: pyproject.toml
+	@rm -rf $(VENV)-lowest
+	@$(PYTHON) -m venv $(VENV)-lowest
+	@$(VENV)-lowest/bin/python -m pip --disable-pip-version-check --quiet install '$(UV)'
+	@$(VENV)-lowest/bin/uv pip compile --quiet --resolution lowest-direct --no-emit-index-url pyproject.toml \
+	  --extra dev -o $(VENV)-lowest/lowest.txt
+	@$(VENV)-lowest/bin/python -m pip --disable-pip-version-check --quiet install -r $(VENV)-lowest/lowest.txt
+	@$(VENV)-lowest/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --editable .
+	@touch $@
+
+pythons:
+	@for each in python3.12 python3.13 python3.14; do \
+	  if $$each -c '' 2>/dev/null; then \
+	    test -f $(VENV)-$$each/.installed || { rm -rf $(VENV)-$$each && $$each -m venv $(VENV)-$$each && \
+	      $(VENV)-$$each/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[dev]' && \
+	      touch $(VENV)-$$each/.installed; } || exit 1; \
+	    echo "== $$each"; $(VENV)-$$each/bin/python -m pytest -p no:cacheprovider -n logical $(CORE) $(ARGS) || exit 1; \
+	  else echo "== $$each SKIPPED: it is not on this machine"; fi; done
+
+# The site, by a generator in an environment of its own.
+docs: $(VENV)/.installed $(VENV)-docs/.installed
+	$(BIN)/python -m release.site build/site
+	cd build/site && ../../$(VENV)-docs/bin/zensical build --clean
+	$(BIN)/python -m release.site --check build/site/site
+	@rm -rf site && mv build/site/site site
+	@echo "look at it, with its search: python3 -m http.server --bind 127.0.0.1 --directory site"
+
+$(VENV)-docs/.installed: release/docs.in pyproject.toml
+	@rm -rf $(VENV)-docs
+	@$(PYTHON) -m venv $(VENV)-docs
+	@$(VENV)-docs/bin/python -m pip --disable-pip-version-check --quiet install -r $< --editable .
+	@touch $@
 
 check: lint types layers
 

@@ -1,0 +1,1 @@
+"""What makes a release, up to the upload: `make release`."""
