@@ -29,7 +29,7 @@ from loom.actors.verbs.effect import in_doubt
 from loom.actors.verbs.protected_lookup import stop_if_lost
 from loom.actors.waits import begins_late, end_again
 from loom.decisions.entries import ApprovalAnsweredEntry, ContextGatheredEntry
-from loom.errors import ActorStoppedError, LoomError, NotReplayableError, TurnStuckError
+from loom.errors import ActorStoppedError, JournalBusyError, LoomError, NotReplayableError, TurnStuckError
 from loom.journal.entry import Entry, Recorded, Step
 from loom.journal.kinds import (
     ENDINGS,
@@ -85,6 +85,11 @@ async def recover(
         refold = refold.again()
         recovered = await _read(services, journal, refold, (0, 0), until=until)
         refold.check()
+    if until is None and head is not None and recovered.sequence < head.sequence:
+        raise JournalBusyError(
+            f"journal [{journal}] was read up to sequence [{recovered.sequence}]; expected [{head.sequence}], its head "
+            "when it was acquired: the reader is behind; try again"
+        )
     return recovered
 
 

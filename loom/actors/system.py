@@ -257,6 +257,8 @@ class ActorSystem:
         cell = self._cells.get(journal)
         if cell is not None:
             cell.wait_is_over(command_id, step)
+        elif not self.services.ownership.mine(journal):  # its owner has set a time of its own
+            self.services.timer.forget_turn((journal, command_id))
         elif not self.closing:
             self.sleepers.due(journal)
 
@@ -281,6 +283,9 @@ class ActorSystem:
         for cell in self.cells():
             if not ownership.mine(cell.journal):
                 cell.invalidate(NotOwnerError(journal=cell.journal, address=ownership.address(cell.journal)))
+        timer = self.services.timer
+        for turn in [each for each in timer.times if not ownership.mine(each[0])]:
+            timer.forget_turn(turn)
         self.services.requests.forget()
         if resumed:
             self.in_background(self.waker.resume(), name="loom-resume")

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from loom.errors import DiskFullError, NotOwnerError, TurnInterruptedError, WriterFencedError
+from loom.errors import DiskFullError, JournalBusyError, NotOwnerError, TurnInterruptedError, WriterFencedError
+from loom.journal import Head
+from loom.journal.sqlite import SqliteStore
 from loom.runtime import Loom
+from loom.testing import FixedClock, fixed_sources
 from tests.actors.agents import Carry, Do, Interpreter, World
 from tests.actors.support import kinds, opened, until
 from tests.actors.test_parking import APPROVE, parked
+from tests.actors.test_sleeping import Rest, Sleeper
 
 TWO = Carry(program=[Do(verb="fetch", key="first"), Do(verb="fetch", key="second")])
 
@@ -124,6 +128,43 @@ async def test_deadlines_are_fired_by_the_owner_of_the_actor_alone(tmp_path: Pat
             await asking
 
 
+@pytest.mark.parametrize("passes", ["while it is elsewhere", "once it is back"])
+async def test_a_turn_that_sleeps_is_woken_by_its_owner_alone_also_after_it_has_come_back(
+    tmp_path: Path, passes: str
+) -> None:
+    clock = FixedClock()
+    async with opened(tmp_path, agents=[Sleeper], sources=fixed_sources(clock), park_keep_s=0) as loom:
+        timer = loom.actors.services.timer
+        await loom.actor(Sleeper, "one").tell(Rest(naps=(60.0,)), id="c")
+        await until(lambda: _last(loom, "turn_parked"))  # it was let go: only its time is known
+        elsewhere = lose(loom, "sleeper/one")
+        assert len(timer) == 0
+        if passes == "while it is elsewhere":
+            clock.advance(61)
+            assert timer.fire() == 0
+        elsewhere.journals.clear()
+        loom.actors.ownership_changed()
+        await until(lambda: len(timer))
+        clock.advance(61)
+        assert timer.fire()
+        await until(lambda: _last(loom, "turn_completed"))
+
+
+async def test_a_reader_that_is_behind_the_head_that_was_acquired_is_no_ground_to_decide_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def acquire(self: SqliteStore, journal: str) -> Head:
+        head = await self.head(journal)
+        return head._replace(sequence=head.sequence + 1)
+
+    async with opened(tmp_path) as loom:
+        await loom.actor(Interpreter, "one").ask(TWO)
+    monkeypatch.setattr(SqliteStore, "acquire", acquire)
+    async with opened(tmp_path) as loom:
+        with pytest.raises(JournalBusyError, match="the reader is behind"):
+            await loom.actor(Interpreter, "one").ask(TWO)
+
+
 async def test_a_fenced_process_ends_all_turns_also_those_that_wait_and_takes_no_more_commands(tmp_path: Path) -> None:
     async with opened(tmp_path) as loom:
         asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(APPROVE, id="c"))
@@ -138,6 +179,10 @@ async def test_a_fenced_process_ends_all_turns_also_those_that_wait_and_takes_no
                 await loom.actor(Interpreter, key).ask(TWO, id="c")
         assert (loom.actors.awake, len(loom.actors.waker._to_revive)) == (0, 0)
         assert await kinds(loom, "interpreter/one") == written
+
+
+async def _last(loom: Loom, kind: str) -> bool:
+    return (await kinds(loom, "sleeper/one"))[-1] == kind
 
 
 async def _ended(loom: Loom, journal: str) -> bool:
