@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from pydantic_core import to_jsonable_python
@@ -18,6 +20,7 @@ from loom.journal.entry import Part, Recorded, at_path
 from loom.journal.store import JournalReader
 
 __all__ = [
+    "COUNTED_TOGETHER",
     "DEFAULTS",
     "ROW",
     "Header",
@@ -48,6 +51,9 @@ ROW = (
     "decided_by",
 )
 """The parts of a decision that its row is made of."""
+
+COUNTED_TOGETHER = ("decision_type", "effect", "rule", "policy_version", "is_exception")
+"""The columns with few values. A row has one number for all of them: a million rows are counted by it, not by texts."""
 
 _as_text = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` with arguments makes an encoder each time
 _NEXT_TO_DECISION = ("decided_by", "source")
@@ -174,7 +180,7 @@ def decision_row(header: Header, decision: Mapping[str, Any]) -> dict[str, objec
     alike = decision.get("precedent_class") or {}
     outcome = decision.get("outcome") or {}
     actor_type, _, actor_key = header.journal.partition("/")
-    return {
+    row: dict[str, object] = {
         "position": header.position,
         "decision_id": decision["decision_id"],
         "journal": header.journal,
@@ -204,6 +210,14 @@ def decision_row(header: Header, decision: Mapping[str, Any]) -> dict[str, objec
         "verdict": verdict_in(decision),
         "departure": departure_in(decision),
     }
+    return {**row, "facets": _number_of(*(row[name] for name in COUNTED_TOGETHER))}
+
+
+@lru_cache(maxsize=4_096)
+def _number_of(*values: object) -> int:
+    """Return a number of 64 bits that is the same for the same values, in every view and for ever."""
+    digest = hashlib.sha256(_as_text(values).encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
 
 
 def decided_at_us(header: Header, claimed: str | None) -> int:

@@ -41,7 +41,7 @@ __all__ = [
 SUMMARY = """
 decision_id, position, journal, sequence, command_id, actor_type, actor_key, decision_type, is_exception, policy_name,
 policy_version, policy_hash, rule, effect, recorded_at_us, decided_at_us, decided_by,
-parent_decision_id, run_id, origin, replayed_from, confidence, rationale, outcome, verdict, departure, status
+parent_decision_id, run_id, origin, replayed_from, confidence, rationale, outcome, verdict, departure, facets, status
 """
 """The columns of `trace_decisions` that a `DecisionSummary` is made of, and two for searches."""
 

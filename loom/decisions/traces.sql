@@ -20,6 +20,8 @@ CREATE TABLE trace_decisions (
   policy_hash TEXT,
   rule TEXT,
   effect TEXT,
+  -- equal for decisions of one type, effect, rule, version and exception or not, so that they are counted by a number
+  facets INTEGER NOT NULL,
   recorded_at_us INTEGER NOT NULL,
   decided_at_us INTEGER NOT NULL,
   decided_by TEXT,

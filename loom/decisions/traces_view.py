@@ -47,6 +47,7 @@ _COLUMNS = (
     "outcome",
     "verdict",
     "departure",
+    "facets",
 )
 _DECIDE = f"""
 INSERT INTO trace_decisions ({", ".join(_COLUMNS)}, status, command_type, by, identity_source, via, correlation_id)
@@ -100,7 +101,7 @@ class TracesProjection:
     """Keeps every decision with the status of its turn, and every observed outcome."""
 
     name = "traces"
-    version = 12
+    version = 13
     kinds = frozenset(
         {
             "command_received",

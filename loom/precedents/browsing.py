@@ -15,7 +15,7 @@ from loom.clock import datetime_from_us
 from loom.decisions.approvals import Approval, approvals_of
 from loom.decisions.confirming import Confirmed, confirmed_decisions
 from loom.decisions.finding import matching, window_of, within
-from loom.decisions.rows import ROW
+from loom.decisions.rows import COUNTED_TOGETHER, ROW
 from loom.decisions.trace import SUMMARY, DecisionSummary
 from loom.identity import check_limit
 from loom.precedents.browsed import FACETS, Browsed, BrowsedDecision, CountedFacet, CountedValue, nothing_browsed
@@ -26,22 +26,22 @@ from loom.projections import Queries
 
 __all__ = ["Browsing"]
 
-_COLUMNS = tuple(column for column in FACETS.values() if column != "person")
+_COLUMNS = tuple(column for column in FACETS.values() if column not in ("person", *COUNTED_TOGETHER))
 _PARTS = 12
 _HITS = f"""
 WITH hits AS MATERIALIZED (
-  SELECT position, decided_at_us, {", ".join(_COLUMNS)}
+  SELECT position, decided_at_us, facets, {", ".join(_COLUMNS)}
   FROM trace_decisions WHERE {{}} AND position >= :floor ORDER BY position DESC LIMIT :most
 ),
 span AS MATERIALIZED (SELECT count(*) AS hits, min(decided_at_us) AS first, max(decided_at_us) AS last FROM hits)
 SELECT 'span' AS facet, first, last, NULL, NULL, NULL, 0 AS part, hits AS decisions, 0 AS newest FROM span
 """  # noqa: S608 - constants only
 _PART = f"(decided_at_us - first) * {_PARTS} / (last - first + 1)"
-_FEW = ("decision_type", "effect", "rule", "policy_version", "is_exception")
-"""The columns with few values: they are counted together, in one pass."""
 _TOGETHER = f"""
-UNION ALL SELECT '', {", ".join(_FEW)}, {_PART} AS part, count(*), max(position)
-FROM hits CROSS JOIN span GROUP BY {", ".join(_FEW)}, part
+UNION ALL SELECT '', {", ".join(COUNTED_TOGETHER)}, part, decisions, newest FROM (
+  SELECT {_PART} AS part, count(*) AS decisions, max(position) AS newest
+  FROM hits CROSS JOIN span GROUP BY facets, part
+) AS some CROSS JOIN trace_decisions AS one ON one.position = some.newest
 """  # noqa: S608
 _APART = f"""
 UNION ALL SELECT '{{0}}', {{1}}, NULL, NULL, NULL, NULL, {_PART} AS part, count(*), max(position)
@@ -53,7 +53,7 @@ _COUNT = (
     + "".join(
         _APART.format(name, column, "hits CROSS JOIN trace_people USING (position)" if name == "person" else "hits")
         for name, column in FACETS.items()
-        if name not in _FEW
+        if name not in COUNTED_TOGETHER
     )
 )
 _LIST = f"""
@@ -260,7 +260,7 @@ class Browsing:
             if row["facet"]:
                 add(row["facet"], row["first"], row)
                 continue
-            for number, column in enumerate(_FEW, 1):
+            for number, column in enumerate(COUNTED_TOGETHER, 1):
                 if row[number] is not None:
                     add(column, row[number], row)
         ranked = {name: sorted(of.items(), key=lambda each: (-sum(each[1][0]), each[0])) for name, of in found.items()}

@@ -126,8 +126,9 @@ def test_without_pyarrow_one_line_says_what_to_install(
     said = invoke("decisions", "--format", "parquet", "--out", tmp_path / "d.parquet", config=config)
 
     assert said.code == 2
-    assert said.err.count("\n") == 1
-    assert "pip install 'loom-journal[parquet]'" in said.err
+    problem, *more = said.err.splitlines()
+    assert more == ["see: loom docs errors#AdmissionError"]
+    assert "pip install 'loom-journal[parquet]'" in problem
     assert list(tmp_path.glob("d.parquet*")) == []
 
 
