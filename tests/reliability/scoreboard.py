@@ -79,7 +79,7 @@ SCOREBOARD: Mapping[str, Row] = {
     ),
     "R24": Row(
         "forged proofs, notes, keys, origins and cases, and every byte of a case flipped: none is accepted, all true "
-        "ones are (control: verifiers that skip one check)",
+        "ones are, and a second reader in JavaScript agrees (control: verifiers that skip one check)",
         1.0,
     ),
     "R25": Row(

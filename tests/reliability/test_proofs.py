@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import itertools
 import os
 import random
 import shutil
@@ -28,10 +29,12 @@ from loom.proof.case import verifier
 from loom.proof.keys import verifies
 from tests.proof.cases import INSTANCE, REDACTABLE, Made, Signer, changed, made, told
 from tests.reliability.board import Tally, row
+from tests.second_reader.asking import NODE, answers, questions
 
 TREES, PROOFS = 40, 72_000
 NOTES, CASES = 1_600, 2_400
 BUNDLES = 50
+VECTORS = 80_000
 
 
 # --- proofs in trees ------------------------------------------------------------------------------
@@ -377,6 +380,18 @@ def test_no_byte_of_a_case_can_change(tally: Tally, case: Made) -> None:
         raw[at] ^= 1 << tally.dice.randrange(8)
         code, words, _ = verify.judge(bytes(raw), [case.signer.fingerprint])
         tally.check(code == 1, f"byte {at}: {words}")
+
+
+@pytest.mark.seconds(20)
+@pytest.mark.timeout(280)
+@row("R24")
+def test_a_second_reader_in_javascript_finds_the_same_hashes_and_verdicts(tally: Tally) -> None:
+    if NODE is None:
+        pytest.skip("node is not installed: the second reader is in JavaScript")
+    asked = list(itertools.islice(questions(tally.dice), VECTORS))
+    for (question, ours), theirs in zip(asked, answers(asked), strict=True):
+        tally.tried()
+        tally.check(ours == theirs, f"{question}: {ours}, and the second reader says {theirs}")
 
 
 # --- R25: on another Python -----------------------------------------------------------------------
