@@ -39,7 +39,8 @@ from loom.decisions.outcomes import Outcomes
 from loom.drift import Drift
 from loom.engine import Engine
 from loom.engine.answering import RoutedApprovals, RoutedTurns
-from loom.engine.making import MakeEngine, cluster_of, engine_of, sender_of
+from loom.engine.config import cluster_of
+from loom.engine.making import MakeEngine, engine_of, sender_of
 from loom.engine.receiving import Receiver
 from loom.engine.surroundings import Surroundings
 from loom.enrichment import Budget, Critic, DecisionTracesConfig, Enricher

@@ -21,7 +21,7 @@ from loom.decisions import (
     TracesProjection,
     WaitsProjection,
 )
-from loom.engine.config import ClusterConfig, RestateConfig
+from loom.engine.config import ClusterConfig, RestateConfig, cluster_of
 from loom.enrichment.config import CriticLlmConfig, DecisionTracesConfig
 from loom.enrichment.critic import Critic, DeferredCritic
 from loom.errors import ConfigError, PolicyTableError
@@ -124,8 +124,16 @@ async def open_store(place: Workspace, *, clock: Clock, accept_loss: bool = Fals
     check_installed()
     from loom.journal.postgres.store import PostgresStore  # what it needs comes with an extra
 
-    options = postgres_options(place.config)
-    return await PostgresStore.open(files.url, files, options=options, clock=clock, accept_loss=accept_loss)
+    options, cluster = postgres_options(place.config), cluster_of(place.config)
+    return await PostgresStore.open(
+        files.url,
+        files,
+        options=options,
+        clock=clock,
+        name=cluster.node or None,
+        address=cluster.nodes.get(cluster.node),
+        accept_loss=accept_loss,
+    )
 
 
 def own_projections() -> list[Projection]:

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from loom.config import Section
+from loom.config import LoomConfig, Section
 from loom.config.models import Secret, refusal
 
-__all__ = ["ClusterConfig", "RestateConfig", "is_loopback"]
+__all__ = ["ClusterConfig", "RestateConfig", "cluster_of", "is_loopback"]
 
 _NODE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?\Z")
 _SHORTEST_KEY = 32
@@ -81,6 +81,12 @@ class ClusterConfig(Section):
         if len(self.key.get_secret_value()) < _SHORTEST_KEY:
             raise refusal(f"a [key] of at least [{_SHORTEST_KEY}] characters", "make one with `openssl rand -hex 32`")
         return self
+
+
+def cluster_of(config: LoomConfig) -> ClusterConfig:
+    """Return the cluster that a config names; one without nodes where it names none."""
+    section = config.sections.get("cluster")
+    return section if isinstance(section, ClusterConfig) else ClusterConfig()
 
 
 class RestateConfig(Section):

@@ -7,24 +7,18 @@ from typing import TypeAlias
 
 from loom.actors.system import ActorSystem
 from loom.config import LoomConfig
-from loom.engine.config import ClusterConfig
+from loom.engine.config import cluster_of
 from loom.engine.dispatching import RoutedDispatcher, Sender
 from loom.engine.local import LocalEngine
 from loom.engine.port import Engine
 from loom.engine.surroundings import Surroundings
 from loom.errors import ConfigError
 
-__all__ = ["MakeEngine", "Surroundings", "cluster_of", "engine_of", "sender_of"]
+__all__ = ["MakeEngine", "Surroundings", "engine_of", "sender_of"]
 
 
 MakeEngine: TypeAlias = Callable[[Surroundings], Engine]
 """Makes an engine of one's own."""
-
-
-def cluster_of(config: LoomConfig) -> ClusterConfig:
-    """Return the cluster that a config names; one without nodes where it names none."""
-    section = config.sections.get("cluster")
-    return section if isinstance(section, ClusterConfig) else ClusterConfig()
 
 
 def engine_of(given: Surroundings, make: MakeEngine | None = None) -> Engine:

@@ -23,7 +23,7 @@ from loom.actors.ownership import Ownership
 from loom.background import Background
 from loom.clock import SystemClock
 from loom.engine import ClusterConfig, Delivery, Node
-from loom.engine.making import cluster_of
+from loom.engine.config import cluster_of
 from loom.engine.nodes.link import Link
 from loom.engine.port import Reply
 from loom.engine.surroundings import Surroundings

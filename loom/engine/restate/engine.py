@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from loom.actors.ownership import Ownership
 from loom.background import awaiting
 from loom.clock import us_from_datetime
-from loom.engine.config import ClusterConfig, RestateConfig
+from loom.engine.config import RestateConfig, cluster_of
 from loom.engine.nodes.link import Link
 from loom.engine.port import Delivery, Node, Reply
 from loom.engine.restate.ingress import Ingress
@@ -56,9 +56,8 @@ class RestateEngine:
                 "engine [restate] needs a journal that says who holds it; expected one on PostgreSQL: change [engine] "
                 "or the journal"
             )
-        sections = given.config.sections
-        cluster, settings = sections.get("cluster"), sections.get("restate")
-        self._cluster = cluster if isinstance(cluster, ClusterConfig) else ClusterConfig()
+        settings = given.config.sections.get("restate")
+        self._cluster = cluster_of(given.config)
         self._settings = settings if isinstance(settings, RestateConfig) else RestateConfig()
         self._store = store
         self._writer = given.store.writer
