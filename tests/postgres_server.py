@@ -211,7 +211,7 @@ class Place:
     @property
     def text(self) -> str:
         """The URL as it is written, with its password: for processes of their own."""
-        return self.server.url(schema=self._schema)
+        return self.server.url(schema=self.schema)
 
     async def open(
         self,

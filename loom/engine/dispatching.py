@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -75,8 +76,9 @@ class Sender:
                     return await here()
                 reply = await self.engine.deliver(there)
             except AGAIN as error:
-                if self._system.closing or loop.time() >= end or (self.mine(journal) and not _is_moving(error)):
+                if self._system.closing or loop.time() >= end:
                     raise
+                await self._look_again(journal)
                 lost = lost or isinstance(error, NodeUnreachableError)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
@@ -88,6 +90,11 @@ class Sender:
                 if "reply" in reply:
                     return taken(reply["reply"])
                 end, pause_s = loop.time() + self._patience_s, _FIRST_PAUSE_S  # it is under way: a node has said so
+
+    async def _look_again(self, journal: str) -> None:
+        """Have the engine compare what it takes for its own with the journal: the actor may have moved."""
+        with contextlib.suppress(LoomError):
+            await self.engine.owner(journal)
 
     async def seen(self, position: int) -> None:
         """Wait until what was written elsewhere can be read here."""
@@ -211,11 +218,6 @@ class RoutedDispatcher(Dispatcher):
                 )
             arguments["at"] = at.isoformat()
         return Delivery(verb, journal, command_id, arguments, who, sealed)
-
-
-def _is_moving(error: LoomError) -> bool:
-    """Tell whether an error says that an actor moves between processes, so that it may have come here meanwhile."""
-    return isinstance(error, NotOwnerError | NodeUnreachableError | WriterFencedError)
 
 
 def _receipt(plain: Reply) -> TellReceipt:

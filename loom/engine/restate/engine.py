@@ -108,6 +108,8 @@ class RestateEngine:
     async def owner(self, journal: str) -> str | None:
         """Return the address of the process that holds a journal, if it is a node of this cluster."""
         holder = (await self.holders([journal])).get(journal)
+        if holder is not None and not self.holds(holder):
+            self.give_up([journal])
         return None if holder is None or holder.fenced or self._node_of(holder) is None else holder.address
 
     async def holders(self, journals: Collection[str]) -> dict[str, Holder]:
