@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from importlib.resources import files
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 _POLICIES = "loom/policies"
+_PLACE = re.compile(r"([^/]+/.+)#([1-9][0-9]{0,17})\Z")
+_DECISIONS = frozenset({"decision", "decision_observed"})
 _NO_INSTANCE = "00000000-0000-0000-0000-000000000000"
 _REGISTERED = "policy_registered"
 _FOR_GOOD = frozenset({TurnCompletedEntry.kind, TurnAbandonedEntry.kind})
@@ -57,11 +60,17 @@ class CaseReader(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a decision is: its id, and the place of its entry."""
+    """Where a decision is: its id, or the place again where that is not known, and the place of its entry."""
 
     decision_id: str
     journal: str
     sequence: int
+
+    @classmethod
+    def parse(cls, text: str) -> Place | None:
+        """Return the place that a text `TYPE/KEY#SEQUENCE` names; None for any other text."""
+        found = _PLACE.match(text)
+        return None if found is None else cls(text, found[1], int(found[2]))
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,7 @@ async def case_of(
     note = _note(checkpoint)
     turn = await _turn(reader, place, workspace)
     decided = next(each for each, _ in turn if each.sequence == place.sequence)
+    identity = place.decision_id if decided.plain is None else decided.plain["decision"]["decision_id"]
     registered = await _registered(reader, decided.policy, workspace)
     chosen = sorted([*([] if registered is None else [registered]), *turn], key=lambda each: each[0].position)
     last = chosen[-1][0].position
@@ -127,7 +137,7 @@ async def case_of(
     whole: dict[str, Any] = {
         "format": FORMAT,
         "workspace": workspace,
-        "decision": {"id": place.decision_id, "journal": place.journal, "command_id": decided.command_id},
+        "decision": {"id": identity, "journal": place.journal, "command_id": decided.command_id},
         "entries": said,
     }
     found = {"case.json": canonical(whole), "checkpoint.txt": checkpoint}
@@ -208,9 +218,9 @@ async def _turn(reader: CaseReader, place: Place, workspace: str) -> list[tuple[
     decided = None
     async for each in reader.read(place.journal, after=place.sequence - 1, until=place.sequence):
         decided = each
-    if decided is None:
+    if decided is None or decided.kind not in _DECISIONS:
         raise ProofError(
-            f"journal [{place.journal}] has no sequence [{place.sequence}]; expected the entry of a decision: "
+            f"journal [{place.journal}] has no decision at sequence [{place.sequence}]; expected the entry of one: "
             "see `loom decisions`"
         )
     first = decided.sequence

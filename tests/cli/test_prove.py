@@ -162,3 +162,29 @@ def test_with_a_signing_key_the_case_is_under_the_journals_own_checkpoint(tmp_pa
     refused = invoke("prove", last_decision(config), "-o", tmp_path / "later.zip", config=config)
     assert refused.code == 2
     assert "loom checkpoint sign" in refused.err
+
+
+def test_what_was_pruned_stays_provable_by_its_place(tmp_path: Path) -> None:
+    told(tmp_path)
+    config, archive, path = tmp_path / "loom.config.yaml", tmp_path / "a.loom.zip", tmp_path / "case.zip"
+    whole = asyncio.run(made(tmp_path / "data" / "discounts" / "journal.db")).case
+    sequence = next(each["sequence"] for each in whole["entries"][::-1] if each["kind"] == "decision")
+    anyway = ("--by", "vera", "--override-retention", "a test")
+    said = invoke("archive", "--older-than", "0s", "-o", archive, *anyway, config=config)
+    assert said.code == 0, said.err
+    said = invoke("archive", "prune", archive, *anyway, "-m", "a test", "-y", config=config)
+    assert said.code == 0, said.err
+    said = invoke("prove", f"discount-agent/emea#{sequence}", "-o", path, config=config)
+    assert said.code == 0, said.err
+    assert "have no body any more" in said.out
+    code, _, lines = verify.judge(path.read_bytes(), [])
+    assert code == 3
+    assert sum("erased or pruned" in line for line in lines) == len(whole["entries"]) - 1
+    assert any("which decision of the turn it is" in line for line in lines)
+    pruned = json.loads(verify.unpack(path.read_bytes())["case.json"])
+    for was, now in zip(whole["entries"], pruned["entries"], strict=True):
+        assert (was["body_digest"], was["previous"]) == (now["body_digest"], now["previous"])
+    for wrong in ("discount-agent/emea#1", "discount-agent/emea#999", "nobody/x#1"):
+        refused = invoke("prove", wrong, "-o", tmp_path / "no.zip", config=config)
+        assert refused.code == 2
+        assert "has no decision at sequence" in refused.err

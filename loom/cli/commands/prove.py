@@ -21,7 +21,12 @@ def add_to(app: typer.Typer) -> None:
 async def prove(
     shell: Shell,
     decision_id: Annotated[
-        str, typer.Argument(metavar="ID", help="A decision, or how its id begins.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="A decision, or how its id begins; or its place, TYPE/KEY#SEQUENCE, also where its body is gone.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Into this new file, for its owner only.")],
     checkpoint: Annotated[
@@ -52,8 +57,10 @@ async def prove(
 
     given = None if checkpoint is None else _read(checkpoint)
     async with open_readings(shell) as readings:
-        trace = await readings.traces.get(decision_id)
-        place = Place(trace.decision_id, trace.journal, trace.sequence)
+        place = Place.parse(decision_id)
+        if place is None:
+            trace = await readings.traces.get(decision_id)
+            place = Place(trace.decision_id, trace.journal, trace.sequence)
         workspace = await readings.reader.workspace() or shell.place.name
         log = CheckpointLog(readings.reader, workspace)
         await log.load()
