@@ -41,6 +41,7 @@ def main() -> None:
     (DIST / "NOTES.md").write_text(
         notes((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version), encoding="utf-8"
     )
+    shutil.copyfile(ROOT / "loom" / "proof" / "verify.py", DIST / "verify.py")  # for strangers, who take it from here
     sums = digests(sorted(DIST.iterdir()))
     (DIST / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()), encoding="utf-8")
     install(next(file for file in files if file.suffix == ".whl"), version)
