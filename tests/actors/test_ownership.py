@@ -114,6 +114,7 @@ async def test_deadlines_are_fired_by_the_owner_of_the_actor_alone(tmp_path: Pat
     async with opened(tmp_path) as loom:
         asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(APPROVE, id="c"))
         (request,) = await parked(loom)
+        await loom._deadlines.close()  # it would fire at once
         requests = loom.actors.services.requests
         requests._open[request.approval_id] = request.model_copy(update={"deadline": loom.now()})
         requests._due[request.approval_id, requests._open[request.approval_id].deadline] = 0  # type: ignore[index]
