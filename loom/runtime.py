@@ -44,12 +44,14 @@ from loom.engine.making import MakeEngine, engine_of, sender_of
 from loom.engine.receiving import Receiver
 from loom.engine.surroundings import Surroundings
 from loom.enrichment import Budget, Critic, DecisionTracesConfig, Enricher
+from loom.enrichment.elected import ENRICHER, ElectedEnricher
 from loom.errors import ConfigError, ControlError, LoomClosedError
 from loom.evolution import Suggestions
 from loom.extension import ActorFactory, Extension, extensions_of
 from loom.history import History
 from loom.identity import By, Edge, Identity
 from loom.journal.control import ControlServer
+from loom.journal.election import Election
 from loom.journal.entry import Entry
 from loom.journal.following import Follower, followers_of
 from loom.journal.sqlite import JournalFiles, WriterLock
@@ -501,7 +503,10 @@ class Loom(Lifecycle):
             _log.warning("critic_missing", mode=wanted.llm_enrichment.mode, expected="critic_llm in the config")
         if critic is None:
             return
-        self.enricher = Enricher(
+        make: Callable[..., Enricher] = Enricher
+        if self.store.shared:
+            make = partial(ElectedEnricher, election=Election(self.store, ENRICHER, make_draft=make_draft))
+        self.enricher = make(
             self.store,
             queries,
             critic,

@@ -47,7 +47,8 @@ class ModelSpend:
         self._guard = SpendGuard(
             store, _ModelLedger(config), time_zone=config.time_zone, now=now, make_draft=make_draft
         )
-        self._lost_settled = False
+        # What another process has reserved may still run; what it left open counts in full, settled or not.
+        self._lost_settled = bool(getattr(store, "shared", False))
         self._settling = asyncio.Lock()
 
     async def reserve(

@@ -39,6 +39,8 @@ def test_a_standby_takes_the_place_of_one_that_was_killed_and_ends_its_turn(tmp_
         with asked:
             while not (tmp_path / "begun").exists():
                 assert asked.poll() is None, asked.communicate()
+            while "command_received" not in asyncio.run(_kinds(tmp_path, "waiting/a")):  # a look-up begins before
+                pass
             with RunningLoom(config, "--standby") as standby:
                 assert standby.hello["event"] == "standby"
                 assert standby.hello["active"] == f"process {active.process.pid}"

@@ -21,6 +21,7 @@ from loom.journal.kinds import OWN_IDS
 from loom.journal.postgres.anchor import Anchor
 from loom.journal.postgres.follower import Follower
 from loom.journal.postgres.options import PostgresOptions
+from loom.journal.postgres.others import Others
 from loom.journal.postgres.pump import Pump
 from loom.journal.postgres.reader import PostgresReader
 from loom.journal.postgres.staging import Wanted
@@ -38,7 +39,7 @@ __all__ = ["PostgresStore"]
 _log = get_logger(__name__)
 
 
-class PostgresStore(StoreReads[PostgresReader]):
+class PostgresStore(StoreReads[PostgresReader], Others):
     """A `JournalStore` in PostgreSQL. Make it with `PostgresStore.open`; close it when done."""
 
     def __init__(
