@@ -32,7 +32,7 @@ def _commands() -> list[tuple[str, list[str]]]:
     for unit in UNITS:
         (line,) = re.findall(r"^ExecStart=(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
         found.append((unit.name, shlex.split(line.replace("%i", "8321"))[1:]))
-    for path in set(COMPOSE) - set(CONFIGS):
+    for path in sorted(set(COMPOSE) - set(CONFIGS)):
         for name, service in _services(path).items():
             if service.get("command", [""])[0] == "loom":
                 found.append((f"{path.name} {name}", service["command"][1:]))
