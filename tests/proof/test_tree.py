@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from loom.errors import OutOfRangeError
 from loom.journal.merkle import Frontier, is_consistent, is_included, leaf_of
+from loom.journal.roots import Root
 from loom.journal.sqlite import JournalFiles, Reader, SqliteStore
-from loom.proof import ProofTree, TreeIncompleteError, tree_of
+from loom.proof import ForkError, ProofTree, TreeIncompleteError, tree_of
 from loom.proof.leaves import ReaderLeaves
 from tests.journal.support import PLENTY, filled, notes
 
@@ -154,6 +155,26 @@ def test_a_view_that_was_damaged_gives_no_wrong_proof(tmp_path: Path, harm: Call
             leaf_of("default", *made.rows[position - 1]), position - 1, 90, tree.inclusion(position).path, made.root(90)
         )
     assert is_consistent(33, 90, tree.consistency(33), made.root(33), made.root(90))
+    tree.close()
+
+
+def test_a_root_to_be_signed_follows_from_a_known_one_and_the_journal_and_not_from_the_view(tmp_path: Path) -> None:
+    path, made = tmp_path / "journal.tree", Made(40)
+    tree = ProofTree(made, path)
+    tree.extend()
+    known = Root(33, tree.root(33))
+    tree.close()
+    raw = bytearray(path.read_bytes())
+    at = raw.index(made.root(32))  # one of the two subtrees that the known root is made of
+    raw[at : at + 32] = bytes(reversed(raw[at : at + 32]))
+    path.write_bytes(raw)
+    tree = ProofTree(made, path)
+    assert tree.size == 40, "its last leaf is right"
+    assert tree.root_from(known, 40) == made.root(40)
+    with pytest.raises(ForkError, match="do not have the root"):
+        tree.root_from(Root(33, made.root(32)), 40)
+    with pytest.raises(ForkError, match="fewer than"):
+        tree.root_from(known, 41)
     tree.close()
 
 
