@@ -14,14 +14,7 @@ from loom.policies.evaluation import Evaluation
 from tests.importing import import_all
 
 PAGE = Path(__file__).parents[1] / "docs" / "compliance.md"
-ARTICLES = (
-    "AI Act, Article 12",
-    "AI Act, Article 14",
-    "AI Act, Article 19",
-    "AI Act, Article 26",
-    "AI Act, Article 86",
-)
-ARTICLES += ("GDPR, Article 17", "GDPR, Article 22")
+ARTICLES = (*(f"AI Act, Article {number}" for number in (12, 14, 19, 26, 86)), "GDPR, Article 17", "GDPR, Article 22")
 
 
 @pytest.fixture(scope="module")
