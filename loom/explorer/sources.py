@@ -5,15 +5,18 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from fastapi import Request
 from pydantic import Field, SecretStr, field_validator
 
 from loom.config import Section
 from loom.config.models import refusal
 from loom.errors import InvalidNameError
 from loom.identity import Access, check_person, folded
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 __all__ = ["OidcConfig", "ProxyConfig", "check_address", "name_by_proxy"]
 
