@@ -23,10 +23,24 @@ for point in json.loads(sys.argv[2]):
 print("loaded")
 """
 _EXTRAS = tuple(
-    """
-    asyncpg cryptography fastapi httpx2 jinja2 joserfc mcp mcp_types numpy opentelemetry pyarrow pydantic_ai restate
-    rfc3161_client starlette uvicorn
-    """.split()
+    [
+        "asyncpg",
+        "cryptography",
+        "fastapi",
+        "httpx2",
+        "jinja2",
+        "joserfc",
+        "mcp",
+        "mcp_types",
+        "numpy",
+        "opentelemetry",
+        "pyarrow",
+        "pydantic_ai",
+        "restate",
+        "rfc3161_client",
+        "starlette",
+        "uvicorn",
+    ]
 )
 
 
