@@ -22,25 +22,23 @@ for point in json.loads(sys.argv[2]):
     importlib.metadata.EntryPoint(name="x", value=point, group="loom").load()
 print("loaded")
 """
-_EXTRAS = tuple(
-    [
-        "asyncpg",
-        "cryptography",
-        "fastapi",
-        "httpx2",
-        "jinja2",
-        "joserfc",
-        "mcp",
-        "mcp_types",
-        "numpy",
-        "opentelemetry",
-        "pyarrow",
-        "pydantic_ai",
-        "restate",
-        "rfc3161_client",
-        "starlette",
-        "uvicorn",
-    ]
+_EXTRAS = (
+    "asyncpg",
+    "cryptography",
+    "fastapi",
+    "httpx2",
+    "jinja2",
+    "joserfc",
+    "mcp",
+    "mcp_types",
+    "numpy",
+    "opentelemetry",
+    "pyarrow",
+    "pydantic_ai",
+    "restate",
+    "rfc3161_client",
+    "starlette",
+    "uvicorn",
 )
 
 
