@@ -34,11 +34,9 @@ async def kill_node(cluster: Cluster, nth: int) -> list[float]:
     asked = {key: asyncio.create_task(cluster.workers[asker].do(ask=key, id="c-1", think_s=0.7)) for key in keys[1:]}
     waiting = asyncio.create_task(cluster.workers[asker].do(ask=keys[0], id="c-1", percent=30))
     approval = await cluster.approval_of(keys[0], seen_by=other)
-    wanted = len([key for key in theirs if key != keys[0]])
-    asked |= {
-        f"{key}+": asyncio.create_task(cluster.workers[other].do(ask=key, id="c-2", think_s=0.7)) for key in theirs
-    }
-    while await cluster.workers[victim].do(running=True) < max(wanted, 1):
+    for key in theirs:
+        asked[f"{key}+"] = asyncio.create_task(cluster.workers[other].do(ask=key, id="c-2", think_s=2.0))
+    while await cluster.workers[victim].do(running=True) < max(len(theirs) // 2, 1):  # one is the request that waits
         await asyncio.sleep(0.02)
     cluster.workers[victim].kill()
     killed_at = time.monotonic()

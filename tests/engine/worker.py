@@ -134,6 +134,8 @@ async def answer(loom: Loom, given: dict[str, Any]) -> Any:
             return sum(len(cell.turns) for cell in loom.actors.cells())
         case {"rate": float(seconds), "in_flight": int(flight), "tag": str(tag)}:
             return await rate(loom, seconds, flight, tag)
+        case {"placing": int(count), "tag": str(tag)}:
+            return await placing(loom, count, tag)
     raise ValueError(f"not understood: {given}")
 
 
@@ -154,6 +156,15 @@ async def rate(loom: Loom, seconds: float, flight: int, tag: str) -> dict[str, f
     used = os.times()
     took = loop.time() - began
     return {"turns_per_s": done / took, "cpu": (used.user + used.system - cpu.user - cpu.system) / took}
+
+
+async def placing(loom: Loom, count: int, tag: str) -> dict[str, float]:
+    """Return how many turns a second are done of actors that live nowhere."""
+    loop = asyncio.get_running_loop()
+    began, cpu = loop.time(), os.times()
+    await asyncio.gather(*(loom.actor(Desk, f"{tag}-{at}").ask(Decide(percent=5)) for at in range(count)))
+    used, took = os.times(), loop.time() - began
+    return {"turns_per_s": count / took, "cpu": (used.user + used.system - cpu.user - cpu.system) / took}
 
 
 async def main(given: dict[str, Any]) -> None:
