@@ -25,6 +25,8 @@ class Anchor:
         self._reader = reader
         self._every = every
         self._written = 0
+        self.loss: WrittenHead | None = None
+        """The head that is not true any more, where that was accepted."""
 
     async def check(self, *, accept_loss: bool) -> None:
         """Refuse a journal that was cut or rewritten before the last head that was written down here.
@@ -46,6 +48,7 @@ class Anchor:
             return
         tail = await self._reader.tail()
         if accept_loss:
+            self.loss = last
             self._path.rename(self._path.with_name(f"{self._path.name}.before-{tail}"))
             return
         what = f"CUT: it ends at [{tail}]" if found is None else "REWRITTEN"

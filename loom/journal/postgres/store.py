@@ -28,6 +28,7 @@ from loom.journal.postgres.staging import Wanted
 from loom.journal.postgres.url import PostgresUrl
 from loom.journal.postgres.writer import Writer
 from loom.journal.sqlite.files import JournalFiles, WriterLock
+from loom.journal.sqlite.heads import WrittenHead
 from loom.journal.sqlite.queue import Waiting
 from loom.journal.sqlite.staging import Outcome
 from loom.journal.sqlite.store_reads import StoreReads
@@ -138,6 +139,11 @@ class PostgresStore(StoreReads[PostgresReader], Others):
     def recorded_at_us(self) -> int:
         """The time of the last entry known to be durable; time does not go back behind it."""
         return self._recorded_at_us
+
+    @property
+    def loss(self) -> WrittenHead | None:
+        """The last head that this node has written down, if it is not there any more and that was accepted."""
+        return self._anchor.loss
 
     def now(self) -> datetime:
         """Return the time by the clock that entries are stamped with, never earlier than the last entry."""

@@ -109,14 +109,11 @@ def refuse_password(text: str) -> None:
 
 
 def without_password(text: str) -> str:
-    """Return a URL as it may be shown: whatever is between the user and the last @ is left out."""
+    """Return a URL as it may be shown: without what is between the user and the last @, and without options."""
     scheme, slashes, rest = text.partition("://")
-    authority, slash, path = rest.partition("/")
-    if "@" not in authority and "@" in rest:  # a password with a slash that was not escaped
-        authority, slash, path = rest.rpartition("@")[0] + "@", "", rest.rpartition("@")[2]
-    account, at, hosts = authority.rpartition("@")
+    account, at, place = rest.rpartition("@")  # also where a password has a character that was not escaped
     user = account.partition(":")[0]
-    return f"{scheme}{slashes}{user}{at}{hosts}{slash}{path}"
+    return f"{scheme}{slashes}{user}{at}{place.partition('?')[0]}"
 
 
 def _schema(named: str | None, workspace: str) -> str:
