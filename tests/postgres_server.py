@@ -240,9 +240,12 @@ class Place:
         url = self.url()
         return await asyncpg.connect(url.dsn, password=url.password, server_settings={"search_path": url.schema})
 
-    async def close(self) -> None:
+    async def close(self, *, drop: bool = True) -> None:
+        """Close what is open, and take the tables away."""
         for store in self._opened:
             await store.close()
+        if not drop:
+            return
         connection = await self.connect()
         await connection.execute(f'DROP SCHEMA IF EXISTS "{self.schema}" CASCADE')
         await connection.close()

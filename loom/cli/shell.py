@@ -66,7 +66,7 @@ class Shell:
         from loom.workspace import Workspace, locate
 
         if self.journal is not None:
-            return self._named(self.journal)
+            return self.named(self.journal)
         if self.config_path is not None:
             return locate(self.settings, workspace=self.workspace)
         name = self.workspace or "default"
@@ -95,7 +95,7 @@ class Shell:
         if beside not in sys.path:
             sys.path.insert(0, beside)
 
-    def _named(self, journal: str) -> Workspace:
+    def named(self, journal: str) -> Workspace:
         """Return the workspace of a journal file, of its directory, or of a store URL."""
         from loom.journal.places import NodeFiles
         from loom.journal.postgres.url import is_postgres, refuse_password

@@ -130,7 +130,13 @@ async def create_or_check(connection: Connection, url: PostgresUrl, options: Pos
                 "partition": str(options.partition_entries),
             }
             await connection.executemany("INSERT INTO meta VALUES ($1, $2)", sorted(said.items()))
-    return await meta_of(connection, url)
+    meta = await meta_of(connection, url)
+    if "sealed" in meta:
+        raise JournalReadOnlyError(
+            f"journal [{url}] was copied to [{meta['sealed']}] and is sealed; expected that it is written there: open "
+            "that one"
+        )
+    return meta
 
 
 async def meta_of(connection: Connection, url: PostgresUrl) -> dict[str, str]:

@@ -28,7 +28,7 @@ FENCED = "LM004"
 GUARDED = frozenset({"LM001", "LM002", "LM003"})
 """Those with which its guards refuse a statement."""
 
-_UNREACHABLE = (OSError, EOFError, TimeoutError, asyncpg.InterfaceError)
+_UNREACHABLE = (OSError, EOFError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _SHUT = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})  # shutdown, crash, starting up, idle for too long
 _MOST = 300
 

@@ -286,6 +286,8 @@ class PostgresStore(StoreReads[PostgresReader], Others):
         try:
             await self._pump.idle()
             await self._anchor.write(self._acknowledged)
+        except (LoomError, OSError) as error:  # a head that is not written loses nothing
+            _log.warning("housekeeping_failed", journal=str(self.url), error=repr(error))
         finally:
             await self._release()
 

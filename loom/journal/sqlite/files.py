@@ -7,6 +7,7 @@
 <name>.heads      positions and hashes, kept outside the database
 <name>.lock       held for life by the one writing process; says who that is
 <name>.sock       where that process takes requests from the shell
+<name>.moved      where the journal was copied to by `loom copy`: it is not written here any more
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class JournalFiles:
         self.lock = Path(f"{stem}.lock")
         self.keys = Path(f"{stem}.keys")
         self.socket = Path(f"{stem}.sock")
+        self.moved = Path(f"{stem}.moved")
 
     def __str__(self) -> str:
         return str(self.journal)
@@ -66,6 +68,14 @@ class JournalFiles:
             return self.journal.stat().st_size > 0
         except FileNotFoundError:
             return False
+
+    def check_not_moved(self) -> None:
+        """Raise `JournalReadOnlyError` for a journal that was copied elsewhere and sealed."""
+        if self.moved.exists():
+            raise JournalReadOnlyError(
+                f"journal [{self.journal}] was copied to [{self.moved.read_text(encoding='utf-8').strip()}] and is "
+                f"sealed; expected that it is written there: open that one, or remove [{self.moved.name}] to give it up"
+            )
 
     def prepare(self) -> None:
         """Make the directory, for its owner only; raise `JournalReadOnlyError` where that cannot be."""

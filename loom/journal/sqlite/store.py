@@ -251,6 +251,7 @@ class SqliteStore(StoreReads[Reader]):
     def _take_over(self, *, allow_any: bool) -> Tail:
         """Become the one writer of the journal; runs in the writer's thread."""
         self.files.prepare()
+        self.files.check_not_moved()
         warning = check_filesystem(self.files.journal, allowed=allow_any)
         if warning:
             _log.warning("filesystem_suspect", detail=warning)
