@@ -29,10 +29,11 @@ class ElectedEnricher(Enricher):
         super().__init__(*given, **more)
         self._election = election
         self._leading: Child[None] | None = None
+        self._committed = asyncio.Event()
 
     async def start(self) -> None:
         """Stand for election, and begin to follow once this process is the one."""
-        self._store.on_commit(lambda _: self._wake.set())
+        self._store.on_commit(self._note_commit)
         self._leading = self._background.keep_running(self._lead, name="loom-enricher-election")
 
     async def close(self) -> None:
@@ -74,6 +75,13 @@ class ElectedEnricher(Enricher):
 
     async def _done_elsewhere(self, among: Sequence[str] | None) -> None:
         await self._settings.load()
-        while await self._waiting(among):
-            self._wake.clear()
-            await self._wake.wait()
+        while True:
+            committed = self._committed  # before the look: what is committed meanwhile is not missed
+            if not await self._waiting(among):
+                return
+            await committed.wait()
+
+    def _note_commit(self, _: int) -> None:
+        self._wake.set()
+        committed, self._committed = self._committed, asyncio.Event()
+        committed.set()

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def test_a_standby_takes_the_place_of_one_that_was_killed_and_ends_its_turn(tmp_
             while not (tmp_path / "begun").exists():
                 assert asked.poll() is None, asked.communicate()
             while "command_received" not in asyncio.run(_kinds(tmp_path, "waiting/a")):  # a look-up begins before
-                pass
+                time.sleep(0.02)
             with RunningLoom(config, "--standby") as standby:
                 assert standby.hello["event"] == "standby"
                 assert standby.hello["active"] == f"process {active.process.pid}"
@@ -50,6 +51,7 @@ def test_a_standby_takes_the_place_of_one_that_was_killed_and_ends_its_turn(tmp_
                 assert asked.wait(30) != 0
                 while "turn_completed" not in asyncio.run(_kinds(tmp_path, "waiting/a")):
                     assert standby.process.poll() is None
+                    time.sleep(0.02)
                 assert standby.end()[0] == 0
     kinds = asyncio.run(_kinds(tmp_path, "waiting/a"))
     assert kinds.count("turn_completed") == 1
