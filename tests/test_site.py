@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,11 @@ def test_what_would_be_loaded_from_elsewhere_is_found(tmp_path: Path) -> None:
     )
     (tmp_path / "b.html").write_text('<script src="assets/x.js"></script><link rel=stylesheet href="x.css">')
     assert list(from_elsewhere(tmp_path)) == ["a.html"]
+
+
+def test_llms_txt_names_pages_of_the_site(site: Path) -> None:
+    text = (site / "docs" / "llms.txt").read_text("utf-8")
+    named = re.findall(r"\]\(([\w-]+\.md)\)", text)
+    assert len(named) > 15
+    assert not [each for each in named if not (site / "docs" / each).exists()]
+    assert text.startswith("# loom\n\n> ")

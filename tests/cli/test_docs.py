@@ -82,5 +82,6 @@ def test_the_wheel_has_the_pages(tmp_path: Path) -> None:
     )
     assert built.returncode == 0, built.stderr
     with zipfile.ZipFile(tmp_path / built.stdout.strip()) as wheel:
-        inside = {Path(name).stem for name in wheel.namelist() if Path(name).parent == Path("loom/docs")}
-    assert inside == {*pages(), "loom.config"}, "and the config with all keys, which `loom docs config` shows"
+        inside = {Path(name).name for name in wheel.namelist() if Path(name).parent == Path("loom/docs")}
+    assert {name for name in inside if name.endswith(".md")} == {f"{page}.md" for page in pages()}
+    assert "loom.config.yaml" in inside, "the config with all keys, which `loom docs config` shows"
