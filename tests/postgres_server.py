@@ -74,6 +74,11 @@ class Server:
         if self._user is not None:
             os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
 
+    @property
+    def pid(self) -> int | None:
+        """The process of the postmaster, while it runs."""
+        return None if self._process is None else self._process.pid
+
     def make(self) -> Server:
         """Make its files, and start it for the first time."""
         (secret := self.directory / "password").write_text(PASSWORD)
