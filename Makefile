@@ -53,7 +53,7 @@ conformance: $(VENV)-conformance/.installed
 # The server is that of the machine, else that of a wheel, outside of the environment, for which it is too large.
 cluster-test: cluster-servers
 	@LOOM_POSTGRES_BIN="$$($(BIN)/python -m tests.postgres_server $(VENV)-cluster)" \
-		$(BIN)/python -m pytest $(ARGS) tests/journal/test_postgres_*.py tests/engine
+		$(BIN)/python -m pytest -m "" $(ARGS) tests/journal/test_postgres_*.py tests/engine tests/shared
 
 # Three nodes, one journal; the owner of a request is killed, and the answer comes on another node.
 cluster-demo: cluster-servers
