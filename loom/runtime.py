@@ -67,7 +67,7 @@ from loom.precedents.index import uncount
 from loom.precedents.sealed_class import SealedClasses, keep_classes
 from loom.precedents.similarity import Embed
 from loom.projections import ProjectionStatus, Projector, Queries, Snapshots, Views
-from loom.proof.opening import compare_anchors
+from loom.proof.opening import compare_anchors, journal_lost_heads
 from loom.reactors import Reactors
 from loom.replay import Replay
 from loom.replay.audit import AuditedPolicies
@@ -336,6 +336,7 @@ class Loom(Lifecycle):
         await self._open_journal()
         make_draft = self.draft
         await compare_anchors(self.store, place.files, config, accept_loss=self._accept_loss, make_draft=make_draft)
+        await journal_lost_heads(self.store, accept_loss=self._accept_loss, make_draft=make_draft)
         self.engine = engine_of(
             Surroundings(config, self.store, self._sources.clock, self.background), self._make_engine
         )

@@ -10,6 +10,7 @@ from loom.errors import ConfigError
 from loom.identity import By, Identity, new_id
 from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles
+from loom.journal.sqlite.heads import Loss
 from loom.journal.store import Draft, JournalStore
 from loom.proof.anchors import Anchor, Anchored, anchors_of
 from loom.proof.config import AnchorsConfig, CheckpointsConfig
@@ -20,7 +21,7 @@ from loom.proof.log import CheckpointLog, Judgement
 from loom.proof.tree import ProofTree, tree_opener
 from loom.telemetry import get_logger
 
-__all__ = ["anchors_in", "checkpoints_in", "compare_anchors", "signer_of", "trusted_in"]
+__all__ = ["anchors_in", "checkpoints_in", "compare_anchors", "journal_lost_heads", "signer_of", "trusted_in"]
 
 _MOST_TRIED = 100
 
@@ -67,6 +68,29 @@ async def compare_anchors(
         )
         _log.warning("loss_accepted", anchor=anchor.name, by=entry.by, size=anchored.checkpoint.size)
         await log.journal.append_if_missing(lambda accepted=entry: accepted)  # type: ignore[misc]
+
+
+async def journal_lost_heads(
+    store: JournalStore, *, accept_loss: By | None, make_draft: Callable[[Entry], Draft]
+) -> None:
+    """Journal, in the name of who accepted it, that a store on a server is behind the heads that this node had.
+
+    It is another log from here on, as where an anchor has seen more.
+    """
+    loss = getattr(store, "loss", None)
+    if not isinstance(loss, Loss) or accept_loss is None:
+        return
+    log = CheckpointLog(store, store.workspace, make_draft=make_draft)
+    await log.load()
+    entry = LossAcceptedEntry(
+        **Identity.of(accept_loss).written(),
+        anchor="heads of this node",
+        note=f"{loss.head.position} {loss.head.entry_hash.hex()}",
+        found=loss.found,
+        instance=new_id(),
+    )
+    _log.warning("loss_accepted", anchor=entry.anchor, by=entry.by, size=loss.head.position)
+    await log.journal.append_if_missing(lambda: entry)
 
 
 def _compared(

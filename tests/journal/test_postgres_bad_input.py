@@ -13,6 +13,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from loom import Loom
+from loom.config import LoomConfig
 from loom.errors import (
     AppendRefusedError,
     ConfigError,
@@ -274,10 +276,14 @@ async def test_an_old_server_and_a_replica_are_refused_when_opened(place: Place)
 # --- heads of a node ---------------------------------------------------------------------------
 
 
-async def test_a_server_that_is_behind_the_heads_of_a_node_is_opened_only_by_who_accepts_the_loss(place: Place) -> None:
-    store = await place.open(node="one")
+async def test_a_server_that_is_behind_the_heads_of_a_node_is_opened_only_by_who_accepts_the_loss(
+    place: Place, tmp_path: Path
+) -> None:
+    config = LoomConfig.model_validate({"data": tmp_path, "journal": {"url": place.server.url(schema=place.schema)}})
+    files = locate(config).files
+    store = await PostgresStore.open(place.url(), files)
     for sequence in range(3):
-        await store.append(notes("a/1", sequence))
+        receipt = await store.append(notes("a/1", sequence))
     await store.close()
     connection = await place.connect()
     await connection.execute("SET session_replication_role = replica")
@@ -286,18 +292,15 @@ async def test_a_server_that_is_behind_the_heads_of_a_node_is_opened_only_by_who
     await connection.execute(f"UPDATE tail SET position = 2, entry_hash = {last}")
     await connection.execute(f"UPDATE heads SET sequence = 2, entry_hash = {last}")
     await connection.close()
-    with pytest.raises(JournalCorruptError, match=r"CUT.*accept") as refused:
-        await place.open(node="one")
-    one_line(refused.value)
-    files = store.files
-    accepted = await PostgresStore.open(place.url(), files, accept_loss=True)
-    assert (accepted.loss, accepted.acknowledged) == ((3, store_hash(files)), 2)
-    await accepted.append(notes("a/1", 2))
-    await accepted.close()
-    assert files.heads.with_name("journal.heads.before-2").exists()
-    await (await place.open(node="one")).close()
-
-
-def store_hash(files: JournalFiles) -> bytes:
-    line = files.heads.with_name("journal.heads.before-2").read_text().splitlines()[-1]
-    return bytes.fromhex(line.split()[1])
+    for _ in range(2):
+        with pytest.raises(JournalCorruptError, match=r"CUT.*accept") as refused:
+            async with Loom.open(config, by="robin"):
+                pass
+        one_line(refused.value)
+    async with Loom.open(config, by="robin", accept_loss="dana") as loom:
+        (accepted,) = [each async for each in loom.store.read_all() if each.kind == "proof.loss_accepted"]
+        body = accepted.plain or {}
+        assert (body["by"], body["found"], body["note"]) == ("dana", 2, f"3 {receipt.entry_hash.hex()}")
+    assert files.heads.with_name(f"{files.heads.name}.before-2").exists()
+    async with Loom.open(config, by="robin"):
+        pass

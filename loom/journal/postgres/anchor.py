@@ -6,11 +6,13 @@ behind them: the journal was cut.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from loom.errors import JournalCorruptError, JournalReadOnlyError
 from loom.journal.postgres.reader import PostgresReader
 from loom.journal.postgres.url import PostgresUrl
 from loom.journal.sqlite.files import JournalFiles
-from loom.journal.sqlite.heads import HeadsFile, WrittenHead
+from loom.journal.sqlite.heads import HeadsFile, Loss, WrittenHead
 
 __all__ = ["Anchor"]
 
@@ -25,13 +27,15 @@ class Anchor:
         self._reader = reader
         self._every = every
         self._written = 0
-        self.loss: WrittenHead | None = None
+        self._set_aside: Path | None = None
+        self.loss: Loss | None = None
         """The head that is not true any more, where that was accepted."""
 
     async def check(self, *, accept_loss: bool) -> None:
         """Refuse a journal that was cut or rewritten before the last head that was written down here.
 
-        With `accept_loss` the heads that are not true any more are kept in another file, and a new one is begun.
+        With `accept_loss` the heads that are not true any more go to another file when the next one is written: who
+        opens the journal has the time to journal the loss before that.
         """
         try:
             last = self._file.last()
@@ -48,8 +52,8 @@ class Anchor:
             return
         tail = await self._reader.tail()
         if accept_loss:
-            self.loss = last
-            self._path.rename(self._path.with_name(f"{self._path.name}.before-{tail}"))
+            self.loss = Loss(last, tail)
+            self._set_aside = self._path.with_name(f"{self._path.name}.before-{tail}")
             return
         what = f"CUT: it ends at [{tail}]" if found is None else "REWRITTEN"
         raise JournalCorruptError(
@@ -69,5 +73,8 @@ class Anchor:
             return
         found = (await self._reader.at([position])).get(position)
         if found is not None:
+            if self._set_aside is not None:
+                self._path.rename(self._set_aside)
+                self._set_aside = None
             self._file.append(WrittenHead(position, found.entry_hash))
             self._written = position

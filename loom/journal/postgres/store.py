@@ -28,7 +28,7 @@ from loom.journal.postgres.staging import Wanted
 from loom.journal.postgres.url import PostgresUrl
 from loom.journal.postgres.writer import Writer
 from loom.journal.sqlite.files import JournalFiles, WriterLock
-from loom.journal.sqlite.heads import WrittenHead
+from loom.journal.sqlite.heads import Loss
 from loom.journal.sqlite.queue import Waiting
 from loom.journal.sqlite.staging import Outcome
 from loom.journal.sqlite.store_reads import StoreReads
@@ -141,7 +141,7 @@ class PostgresStore(StoreReads[PostgresReader], Others):
         return self._recorded_at_us
 
     @property
-    def loss(self) -> WrittenHead | None:
+    def loss(self) -> Loss | None:
         """The last head that this node has written down, if it is not there any more and that was accepted."""
         return self._anchor.loss
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from loom.journal.private import open_private
 
-__all__ = ["HeadLines", "HeadsFile", "WrittenHead"]
+__all__ = ["HeadLines", "HeadsFile", "Loss", "WrittenHead"]
 
 _LINE = re.compile(rb"([1-9][0-9]{0,18}) ([0-9a-f]{64})\Z")
 _TORN = re.compile(rb"[1-9][0-9]{0,18}(?: [0-9a-f]{0,63})?\Z")
@@ -26,6 +26,13 @@ class WrittenHead(NamedTuple):
 
     position: int
     entry_hash: bytes
+
+
+class Loss(NamedTuple):
+    """A head that is not there any more, and how many entries there were when that was accepted."""
+
+    head: WrittenHead
+    found: int
 
 
 class HeadLines(NamedTuple):
