@@ -14,7 +14,7 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -63,11 +63,14 @@ class LeaseEngine:
         background: Background | None = None,
         lease_s: float = 1.5,
         beat_s: float = 0.1,
+        grace_s: float = 10.0,
     ) -> None:
         self._path = path
         self._store = store
         self._lease_s = lease_s
         self._beat_s = beat_s
+        self._grace_s = grace_s
+        self._began = time.monotonic()
         self._background = background or Background()
         self.link = Link(config, clock=SystemClock(), background=self._background)
         self._node: Node | None = None
@@ -168,17 +171,21 @@ class LeaseEngine:
             database.execute("INSERT OR REPLACE INTO nodes VALUES (?, ?, ?)", (me, writer, now))
             live = [each for (each,) in database.execute("SELECT node FROM nodes")]
             held: dict[int, str | None] = dict(database.execute("SELECT slot, node FROM slots"))
-            taken = [
-                slot
-                for slot in range(SLOTS)
-                if held.get(slot) not in live and max(live, key=lambda each: _weight(slot, each)) == me
-            ]
+            taken = [slot for slot in range(SLOTS) if self._falls_to_me(slot, held, live)]
             database.executemany("INSERT OR REPLACE INTO slots VALUES (?, ?)", [(slot, me) for slot in taken])
             self._slots = dict(database.execute("SELECT slot, node FROM slots"))
         self._sure_until = began + self._lease_s
         if taken:
             _log.info("leases_taken", node=me, slots=taken)
             self._owned()
+
+    def _falls_to_me(self, slot: int, held: Mapping[int, str | None], live: Collection[str]) -> bool:
+        """Tell whether a slot is free and this node's: at first that of the node of the config, if it comes in time."""
+        if held.get(slot) in live:
+            return False
+        waits = slot not in held and time.monotonic() < self._began + self._grace_s
+        heirs = self.link.nodes if waits else live
+        return max(heirs, key=lambda each: _weight(slot, each)) == self.link.node
 
     def _owned(self) -> None:
         if self._node is not None:

@@ -96,6 +96,20 @@ async def test_a_node_that_was_stopped_for_longer_than_its_lease_writes_nothing_
     assert before["desk/acme"]["decision"] == before["desk/acme"]["turn_completed"] == 2
 
 
+async def test_turns_ask_actors_on_other_nodes_and_a_circle_of_them_is_refused(cluster: Cluster) -> None:
+    keys = [f"r{at}" for at in range(12)]
+    names = list(cluster.nodes)
+    await asyncio.gather(*(cluster.workers[names[at % 3]].do(ask=key, id="c-0") for at, key in enumerate(keys)))
+    homes = {key: await cluster.home_of(key) for key in keys}
+    one = keys[0]
+    two = next(key for key in keys if homes[key] != homes[one])
+    other = next(name for name in names if name != homes[one])
+    async with asyncio.timeout(60):
+        assert await cluster.workers[other].do(relay=one, path=[two, keys[5]]) == 3
+        with pytest.raises(RuntimeError, match=r"would never end|AskCycleError"):
+            await cluster.workers[other].do(relay=one, path=[two, one])
+
+
 async def test_the_same_request_granted_on_two_nodes_at_once_has_one_answer(cluster: Cluster) -> None:
     asked = asyncio.create_task(cluster.workers["n0"].do(ask="acme", id="c-1", percent=30))
     for node in ("n1", "n2"):

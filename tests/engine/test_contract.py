@@ -51,7 +51,7 @@ class _Leases:
         name = f"n{len(self.started)}"
         background = Background()
         config = ClusterConfig(node=name, nodes=self._nodes, key=SecretStr(KEY), wait_s=1)
-        engine = LeaseEngine(self._path, config, background=background, lease_s=0.6, beat_s=0.05)
+        engine = LeaseEngine(self._path, config, background=background, lease_s=0.6, beat_s=0.05, grace_s=0.3)
         node = NotingNode(name)
         await engine.serve(node)
         self.started[engine] = background

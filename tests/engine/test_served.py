@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from loom import Loom
-from loom.config import LoomConfig
+from loom.config import JournalConfig, LoomConfig
 from loom.decisions.entries import ApprovalAnsweredEntry
 from loom.engine import ClusterConfig
 from loom.journal.kinds import CommandReceivedEntry
@@ -24,7 +24,7 @@ from loom.web.extension import extension as web
 from loom.web.keys import keys_of
 from tests.engine.leases import leases_at
 from tests.engine.ports import free_ports
-from tests.engine.worker import Desk, Node
+from tests.engine.worker import Desk
 from tests.postgres_server import Place, Server
 
 KEY = "the key that all nodes of the tests share"
@@ -44,12 +44,10 @@ async def nodes(postgres: Server, tmp_path: Path) -> AsyncIterator[tuple[Served,
 
     def opens(name: str) -> Loom:
         cluster = ClusterConfig(node=name, nodes=addresses, key=SecretStr(KEY), wait_s=1)
-        config = LoomConfig(data=tmp_path / name, sections={"cluster": cluster})
+        journal = JournalConfig(url=SecretStr(place.text))
+        config = LoomConfig(data=tmp_path / name, journal=journal, sections={"cluster": cluster})
         leases = leases_at(tmp_path / "leases.db", lease_s=20)
-        loom = Node.open(config, actors=[Desk], by="mira", extensions=[web], engine=leases)
-        assert isinstance(loom, Node)
-        loom.url = place.text
-        return loom
+        return Loom.open(config, actors=[Desk], by="mira", extensions=[web], engine=leases)
 
     async with AsyncExitStack() as stack:
         served = []

@@ -16,13 +16,10 @@ from pydantic import BaseModel, Field
 
 from loom import Actor, Command, Evaluation, Facts, Params, allow, case, first_match, otherwise, policy
 from loom import require_approval as consent
-from loom.config import LoomConfig
+from loom.config import JournalConfig, LoomConfig, Section
 from loom.engine import ClusterConfig, RestateConfig
-from loom.engine.making import MakeEngine
 from loom.errors import LoomError
 from loom.identity import Identity
-from loom.journal.postgres import PostgresStore
-from loom.journal.store import JournalStore
 from loom.runtime import Loom
 from tests.engine.leases import leases_at
 
@@ -55,12 +52,25 @@ class Decide(Command[Reply]):
     think_s: float = 0.0
 
 
+class Relay(Command[int]):
+    """Asks the first of a path of actors, which asks the next."""
+
+    path: tuple[str, ...]
+
+
 class Desk(Actor[None]):
     """Looks two things up, each of which takes a while; decides, asking where that is over the limit."""
 
     policy = rule
 
-    async def execute(self, command: Decide) -> Reply:
+    async def execute(self, command: Decide | Relay) -> Reply | int:
+        if isinstance(command, Relay):
+            if not command.path:
+                return 1
+            return 1 + await self.ask(Desk, command.path[0], Relay(path=command.path[1:]))
+        return await self.decided(command)
+
+    async def decided(self, command: Decide) -> Reply:
         async def looked_up() -> dict[str, bool]:
             if command.think_s:
                 await asyncio.sleep(command.think_s)
@@ -78,38 +88,23 @@ class Desk(Actor[None]):
         return Reply(granted=granted, decision_id=decision_id)
 
 
-class Node(Loom):
-    """A loom on PostgreSQL, at the address of its node."""
-
-    url: str
-
-    async def open_store(self) -> JournalStore:
-        cluster = self.config.sections["cluster"]
-        assert isinstance(cluster, ClusterConfig)
-        store: JournalStore = await PostgresStore.open(
-            self.url, self.files, clock=self._sources.clock, name=cluster.node, address=cluster.nodes[cluster.node]
-        )
-        return store
-
-
 def opened(given: dict[str, Any]) -> Loom:
-    """Return the loom of a node, to be entered."""
-    restate = {"restate": RestateConfig.model_validate(given["restate"])} if "restate" in given else {}
-    cluster = ClusterConfig.model_validate(
-        {"node": given["node"], "nodes": given["nodes"], "key": given["key"], "wait_s": 1, "patience_s": 60}
+    """Return the loom of a node, to be entered: as its config says, or with leases."""
+    sections: dict[str, Section] = {
+        "cluster": ClusterConfig.model_validate(
+            {"node": given["node"], "nodes": given["nodes"], "key": given["key"], "wait_s": 1, "patience_s": 60}
+        )
+    }
+    if "restate" in given:
+        sections["restate"] = RestateConfig.model_validate(given["restate"])
+    config = LoomConfig(
+        data=Path(given["directory"]) / given["node"],
+        journal=JournalConfig(url=given["url"]),
+        engine="restate" if "restate" in given else "local",
+        sections=sections,
     )
-    config = LoomConfig(data=Path(given["directory"]) / given["node"], sections={"cluster": cluster, **restate})
-    make: MakeEngine
-    if restate:
-        from loom.engine.restate import RestateEngine  # comes with an extra
-
-        make = RestateEngine
-    else:
-        make = leases_at(Path(given["leases"]), lease_s=given.get("lease_s", 1.5))
-    loom = Node.open(config, actors=[Desk], by="ops", engine=make)
-    assert isinstance(loom, Node)
-    loom.url = given["url"]
-    return loom
+    leases = leases_at(Path(given["leases"])) if "leases" in given else None
+    return Loom.open(config, actors=[Desk], by="ops", engine=leases)
 
 
 async def answer(loom: Loom, given: dict[str, Any]) -> Any:
@@ -119,6 +114,8 @@ async def answer(loom: Loom, given: dict[str, Any]) -> Any:
             command = Decide(percent=more.get("percent", 5), think_s=more.get("think_s", 0.0))
             who = Identity(str(more.get("by", "robin")), "api_key:7", "http")
             return (await loom.actor(Desk, key).ask(command, id=known, by=who)).model_dump()
+        case {"relay": str(key), "path": list(path)}:
+            return await loom.actor(Desk, key).ask(Relay(path=tuple(path)))
         case {"grant": str(approval_id), "by": str(by)}:
             granted = await loom.approvals.grant(approval_id, by=Identity(by, "api_key:9", "http"))
             return {"status": granted.status, "by": granted.answered_by}
