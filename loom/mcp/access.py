@@ -13,7 +13,7 @@ from loom.journal.store import JournalReader
 from loom.web.guard import RANKS
 from loom.web.keys import ApiKey, Keys, Role
 
-__all__ = ["KEY_VARIABLE", "READING_ROLES", "KeyRefusedError", "reading_key"]
+__all__ = ["KEY_VARIABLE", "READING_ROLES", "KeyRefusedError", "check_form", "reading_key"]
 
 KEY_VARIABLE: Final = "LOOM_MCP_KEY"
 """The environment variable that holds the key of a server on standard input."""
@@ -43,10 +43,7 @@ async def reading_key(reader: JournalReader, text: str | None) -> ApiKey:
     await keys.load()
     found = keys.who(text)
     if found is None:
-        raise KeyRefusedError(
-            "this key opens nothing here; expected one of this workspace that is not revoked: "
-            "`loom keys add NAME --role reader --by YOU` makes one"
-        )
+        raise _unknown()
     if found.role not in READING_ROLES:
         raise KeyRefusedError(
             f"the key of [{found.name}] has the role [{found.role}]; expected one of [{', '.join(READING_ROLES)}], "
@@ -54,3 +51,16 @@ async def reading_key(reader: JournalReader, text: str | None) -> ApiKey:
             known=True,
         )
     return found
+
+
+def check_form(text: str | None) -> None:
+    """Raise `KeyRefusedError` for a text that has not the form of a key."""
+    if Keys.named_in(text or "") is None:
+        raise _unknown()
+
+
+def _unknown() -> KeyRefusedError:
+    return KeyRefusedError(
+        "this key opens nothing here; expected one of this workspace that is not revoked: "
+        "`loom keys add NAME --role reader --by YOU` makes one"
+    )

@@ -15,7 +15,7 @@ from loom.decisions import Approval, ApprovalChains, Decision, DecisionSummary, 
 from loom.decisions.entries import PrecedentFound
 from loom.errors import AdmissionError, OutOfRangeError
 from loom.journal.store import JournalReader
-from loom.mcp.access import reading_key
+from loom.mcp.access import check_form, reading_key
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.precedents import Precedents
 
@@ -55,7 +55,8 @@ class Tools:
         self._explorer = None if explorer is None else explorer.rstrip("/")
 
     async def check(self, key: str | None) -> None:
-        """Raise `KeyRefusedError` unless a key may ask."""
+        """Raise `KeyRefusedError` unless a key may ask. For what has not the form of one nothing is opened."""
+        check_form(key)
         async with self._opens() as opened:
             await reading_key(opened.reader, key)
 

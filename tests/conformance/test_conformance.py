@@ -136,3 +136,14 @@ def test_another_verifier_of_acta_receipts_accepts_each_and_the_chain(
     assert verdict(receipts[2], receipts[0]) == "unverified"
     forged = {**receipts[0], "payload": {**receipts[0]["payload"], "decision": "deny"}}
     assert verdict(forged, None) == "unverified"
+
+
+@needs("testimony_validate", "testimony-pydantic-ai")
+def test_a_record_of_what_was_granted_without_consent_stays_below_the_third_level(exports: dict[str, str]) -> None:
+    validator = importlib.import_module("testimony_validate")
+    kept = [each for each in lines(exports["testimony"]) if each["type"] != "approval"]
+    for each in kept:
+        each.pop("approval", None)
+    report = validator.validate("".join(f"{json.dumps(each)}\n" for each in kept))
+    assert report.level == "TR-2"
+    assert "an executed high-risk action has an approval entry" in {each["check"] for each in report.failures("TR-3")}

@@ -66,6 +66,27 @@ def test_only_what_was_asked_for_is_written(filled: Path, key_file: Path) -> Non
     assert (nothing.code, nothing.out) == (1, "")
 
 
+def test_what_is_written_for_opa_can_be_imported_again(filled: Path, key_file: Path, tmp_path: Path) -> None:
+    events = exported("opa", filled, key_file).lines
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(f"{json.dumps(each)}\n" for each in events), encoding="utf-8")
+    (tmp_path / "map.yaml").write_text(
+        "format: loom.import/1\nsource: other\ntype: note\nown_id: {column: decision_id}\n"
+        "facts: {topic: {column: input.topic}, weight: {column: input.weight, as: integer}}\n"
+        "outcome: {granted: {column: result.verdict, values: {granted: true, denied: false}}}\n"
+        "decided_at: {column: timestamp}\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "loom.config.yaml").write_text("data: data\nworkspace: w\n", encoding="utf-8")
+    config = tmp_path / "loom.config.yaml"
+    done = invoke("import", log, "--map", tmp_path / "map.yaml", "--from", "opa", "--by", "vera", config=config)
+    assert done.code == 0, done.out
+    again = exported("opa", config, key_file).lines
+    assert [each["input"] for each in again] == [each["input"] for each in events]
+    assert [each["result"]["verdict"] for each in again] == [each["result"]["verdict"] for each in events]
+    assert [each["timestamp"] for each in again] == [each["timestamp"] for each in events]
+
+
 def test_an_opa_event_says_what_the_rule_said_and_what_people_answered(filled: Path, key_file: Path) -> None:
     events = exported("opa", filled, key_file).lines
     results = {(each["result"]["effect"], each["result"]["verdict"]) for each in events}
