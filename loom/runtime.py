@@ -320,7 +320,8 @@ class Loom(Lifecycle):
     def draft(self, entry: Entry, *, policy_hash: bytes | None = None) -> Draft:
         """Make an entry ready for a journal that is no actor's; raise `AdmissionError` if it cannot be kept."""
         bounds, new_salt = limits(self._place.config), self._sources.new_salt
-        return draft(entry, policy_hash=policy_hash, limits=bounds, new_salt=new_salt)
+        kinds = self._place.config.journal.redactable
+        return draft(entry, policy_hash=policy_hash, limits=bounds, new_salt=new_salt, redactable=kinds)
 
     def now(self) -> datetime:
         """Return the time by the loom's clock."""
@@ -424,7 +425,12 @@ class Loom(Lifecycle):
             self.actors,
             now=self.store.now,
             never=self.files.journal,
-            make_draft=partial(draft, limits=limits(config), new_salt=self._sources.new_salt),
+            make_draft=partial(
+                draft,
+                limits=limits(config),
+                new_salt=self._sources.new_salt,
+                redactable=config.journal.redactable,
+            ),
             subjects=self.subjects,
         )
         self.suggestions = Suggestions(self.store, queries, self.policies, self.replay, make_draft=make_draft)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -126,12 +127,7 @@ async def case_of(
             f"checkpoint covers [{note.size}] entries, the decision goes up to position [{last}]; expected one that "
             "covers it: make a newer checkpoint"
         )
-    if tree.extend() < note.size or tree.root(note.size) != note.root:
-        raise ProofError(
-            f"checkpoint of [{note.size}] entries has another root than this journal; expected one of this journal: "
-            "run `loom verify`"
-        )
-    paths = {each.position: tree.inclusion(each.position, note.size).path for each, _ in chosen}
+    paths = await asyncio.to_thread(_paths, tree, note, [each.position for each, _ in chosen])
     said = [written(each, previous=link, path=paths[each.position], omissions=omissions) for each, link in chosen]
     omissions.check()
     whole: dict[str, Any] = {
@@ -161,8 +157,8 @@ async def checkpoint_for(log: CheckpointLog, reader: CaseReader, tree: ProofTree
     `ProofError` where the log signs, and has not signed that turn yet.
     """
     if log.origin is None:
-        size = tree.extend()
-        return str(Checkpoint(origin_of(_NO_INSTANCE, log.workspace), size, tree.root())).encode()
+        size = await asyncio.to_thread(tree.extend)
+        return str(Checkpoint(origin_of(_NO_INSTANCE, log.workspace), size, tree.root(size))).encode()
     last = (await _turn(reader, place, log.workspace))[-1][0].position
     found = log.covering(last)
     if found is None:
@@ -211,6 +207,16 @@ def _note(checkpoint: bytes) -> verify.Note:
             f"checkpoint is not written as one [{error}]; expected a signed note of three lines and signatures: "
             "name another file"
         ) from error
+
+
+def _paths(tree: ProofTree, note: verify.Note, positions: list[int]) -> dict[int, tuple[bytes, ...]]:
+    """Return position → audit path under a checkpoint; raise `ProofError` where the journal has another root."""
+    if tree.extend() < note.size or tree.root(note.size) != note.root:
+        raise ProofError(
+            f"checkpoint of [{note.size}] entries has another root than this journal; expected one of this journal: "
+            "run `loom verify`"
+        )
+    return {position: tree.inclusion(position, note.size).path for position in positions}
 
 
 async def _turn(reader: CaseReader, place: Place, workspace: str) -> list[tuple[Recorded, bytes]]:

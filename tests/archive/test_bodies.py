@@ -28,7 +28,7 @@ from loom.archive import (
     bodies_of_subject,
     seal,
 )
-from loom.config import ActorsConfig
+from loom.config import ActorsConfig, JournalConfig
 from loom.errors import ConfigError, ErasedError, JournalCorruptError, RetentionError
 from loom.journal.entry import UnknownEntry
 from loom.journal.kinds import PrunedEntry
@@ -47,9 +47,14 @@ def master(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def opened(path: Path, *, sealing: bool = True, days: int = 0, every: int = 0) -> AsyncIterator[Loom]:
+async def opened(
+    path: Path, *, sealing: bool = True, days: int = 0, every: int = 0, redactable: tuple[str, ...] = ()
+) -> AsyncIterator[Loom]:
     config = LoomConfig(
-        data=path, actors=ActorsConfig(snapshot_every=every), sections={"sealing": SealingConfig(enabled=sealing)}
+        data=path,
+        journal=JournalConfig(redactable=redactable),
+        actors=ActorsConfig(snapshot_every=every),
+        sections={"sealing": SealingConfig(enabled=sealing)},
     )
     clock = FixedClock(START + timedelta(days=days))
     async with Loom.open(config, by="mira", actors=[Ledger], sources=Sources(clock=clock)) as loom:
@@ -87,11 +92,15 @@ async def read(loom: Loom, file: Path) -> dict[int, Any]:
         archive.close()
 
 
-async def test_bodies_of_a_subject_go_into_an_encrypted_archive_and_the_actor_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("redactable", [(), ("command_received", "turn_completed")])
+async def test_bodies_of_a_subject_go_into_an_encrypted_archive_and_the_actor_goes_on(
+    tmp_path: Path, redactable: tuple[str, ...]
+) -> None:
     file = tmp_path / "ada.zip"
-    async with opened(tmp_path / "data") as loom:
+    async with opened(tmp_path / "data", redactable=redactable) as loom:
         await told(loom, "ada", "bob", "ada")
         before = {each.sequence: each async for each in loom.store.read("ledger/l")}
+        assert {each.body_scheme for each in before.values()} == ({1, 2} if redactable else {1})
         expected = await state(loom)
         done = await prune(loom, "ada", file)
         assert (done.file, done.left) == (file, {})

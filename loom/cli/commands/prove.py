@@ -48,12 +48,13 @@ async def prove(
     The file also holds a copy of the verifier, for convenience. A stranger takes the verifier (its digest is printed)
     and the public key from elsewhere: `python3 -I -S verify.py case.zip --key FINGERPRINT`.
     """
+    import asyncio
     from contextlib import closing
 
     from loom.cli.reading import open_readings
     from loom.proof.case import Place, case_of, checkpoint_for, signer_of, verifier_sha256, write_case
     from loom.proof.log import CheckpointLog
-    from loom.proof.tree import tree_of
+    from loom.proof.tree import tree_opener
 
     given = None if checkpoint is None else _read(checkpoint)
     async with open_readings(shell) as readings:
@@ -64,7 +65,8 @@ async def prove(
         workspace = await readings.reader.workspace() or shell.place.name
         log = CheckpointLog(readings.reader, workspace)
         await log.load()
-        with closing(tree_of(readings.files)) as tree:
+        opens = tree_opener(readings.reader, readings.files, workspace)
+        with closing(await asyncio.to_thread(opens)) as tree:
             note = given or await checkpoint_for(log, readings.reader, tree, place)
             case = await case_of(
                 readings.reader,
