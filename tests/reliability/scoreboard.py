@@ -75,8 +75,9 @@ SCOREBOARD: Mapping[str, Row] = {
         "every byte of a journal flipped: no silent change of what it holds or answers (control: the chain alone)", 0.1
     ),
     "R23": Row(
-        "an adversary with SQL: cut, rewritten, backdated, reordered journals are detected up to the last anchor",
-        absent="no campaign is built; single attacks are tests of `loom verify`",
+        "ten attacks by SQL and files, with every hash made again: each is found, by its name, up to the last anchor "
+        "(control: the chain and the heads that are there)",
+        0.9,
     ),
     "R24": Row(
         "forged proofs, notes, keys, origins and cases, and every byte of a case flipped: none is accepted, all true "
