@@ -221,7 +221,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE last tail;
 BEGIN
   SELECT * INTO last FROM tail FOR UPDATE;
-  IF NOT EXISTS (SELECT 1 FROM writers WHERE writers.writer = me AND fenced_at IS NULL) THEN
+  IF NOT EXISTS (SELECT 1 FROM writers WHERE writers.writer = me AND fenced_at IS NULL AND account = session_user) THEN
     RAISE EXCEPTION 'writer % was fenced', me USING ERRCODE = 'LM004';
   END IF;
   PERFORM set_config('loom.writer', me::text, true);
@@ -242,7 +242,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
 DECLARE before bigint;
 BEGIN
-  IF NOT EXISTS (SELECT 1 FROM writers WHERE writers.writer = me AND fenced_at IS NULL) THEN
+  IF NOT EXISTS (SELECT 1 FROM writers WHERE writers.writer = me AND fenced_at IS NULL AND account = session_user) THEN
     RAISE EXCEPTION 'writer % was fenced', me USING ERRCODE = 'LM004';
   END IF;
   INSERT INTO heads VALUES (name, 0, beginning, 0, 0) ON CONFLICT DO NOTHING;
@@ -261,3 +261,29 @@ BEGIN
   UPDATE writers SET fenced_at = coalesce(fenced_at, now()) WHERE writer = which;
   RETURN FOUND;
 END $$;
+
+-- Lets an account in: as a reader, or as a writer, which may append, acquire, fence and prune, and change no other row of
+-- writers than its own. Everything else is the owner's.
+CREATE FUNCTION let_in(account name, role text) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+  IF role NOT IN ('reader', 'writer') THEN
+    RAISE EXCEPTION 'role % is not known; expected reader or writer', role USING ERRCODE = '22023';
+  END IF;
+  EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), account);
+  EXECUTE format('GRANT SELECT ON meta, tail, writers, heads, entries, commands, own_ids TO %I', account);
+  IF role = 'writer' THEN
+    EXECUTE format('GRANT INSERT, UPDATE (body, salt) ON entries TO %I', account);
+    EXECUTE format('GRANT INSERT (name, address), UPDATE (beat_at) ON writers TO %I', account);
+    EXECUTE format('GRANT UPDATE (one) ON tail TO %I', account); -- to lock it: that it changes is refused by its trigger
+    EXECUTE format('GRANT EXECUTE ON FUNCTION begin_append(bigint, text[], bytea[]), acquire(bigint, text, bytea), '
+                   'fence(bigint), add_partition(bigint, bigint) TO %I', account);
+  END IF;
+END $$;
+
+REVOKE EXECUTE ON FUNCTION begin_append(bigint, text[], bytea[]), acquire(bigint, text, bytea), fence(bigint),
+  add_partition(bigint, bigint), guard_entries(regclass), let_in(name, text) FROM PUBLIC;
+
+ALTER TABLE writers ENABLE ROW LEVEL SECURITY;
+CREATE POLICY seen ON writers FOR SELECT USING (true);
+CREATE POLICY own_registered ON writers FOR INSERT WITH CHECK (account = current_user);
+CREATE POLICY own_changed ON writers FOR UPDATE USING (account = current_user);
