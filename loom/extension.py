@@ -8,7 +8,7 @@ fills in a section of it, or where it is handed to `Loom.open`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -108,6 +108,8 @@ class Host(Protocol):
     subjects: Subjects
     background: Background
     """Owns what the extension does in the background; it is cancelled when the loom closes."""
+    closing: AsyncExitStack
+    """Left once the actors have ended, while the journal can still be written."""
 
     @property
     def store(self) -> JournalStore:

@@ -6,6 +6,7 @@ import getpass
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -195,6 +196,8 @@ class Loom(Lifecycle):
         self.resumes = resume
         self.background = Background()
         """Owns what runs in the background, and knows what failed there."""
+        self.closing = AsyncExitStack()
+        """Left once the actors have ended, while the journal can still be written."""
         self._projector: Projector | None = None
 
     @classmethod
@@ -338,6 +341,7 @@ class Loom(Lifecycle):
         make_draft = self.draft
         await compare_anchors(self.store, place.files, config, accept_loss=self._accept_loss, make_draft=make_draft)
         await journal_lost_heads(self.store, accept_loss=self._accept_loss, make_draft=make_draft)
+        await self._stack.enter_async_context(self.closing)
         self.engine = engine_of(
             Surroundings(config, self.store, self._sources.clock, self.background), self._make_engine
         )

@@ -79,20 +79,28 @@ async def _start(host: Host) -> AsyncIterator[Checkpoints]:
         witnesses=tuple(map(VerifyingKey.parse, config.witnesses)),
         by=host.by,
     )
+    host.closing.push_async_callback(part.close)
+    if not (host.resumes and config.signs):
+        yield part
+        return
+    part.load_key()
+    if config.at_close:
+        host.closing.push_async_callback(_sign_last, part)
+    async with _following(host, part, config):
+        yield part
+
+
+async def _sign_last(part: Checkpoints) -> None:
+    """Sign once the actors have ended; a loom that cannot sign closes all the same."""
     try:
-        if host.resumes and config.signs:
-            part.load_key()
-            async with _following(host, part, config):
-                yield part
-        else:
-            yield part
-    finally:
-        await part.close()
+        await part.sign("close")
+    except LoomError as error:
+        _log.error("no_checkpoint_at_close", error=str(error))
 
 
 @contextlib.asynccontextmanager
 async def _following(host: Host, part: Checkpoints, config: CheckpointsConfig) -> AsyncIterator[None]:
-    """Sign every so many entries, every so many seconds, and at the end."""
+    """Sign every so many entries, and every so many seconds."""
     wake = anyio.Event()
 
     def committed(_: int) -> None:
@@ -114,11 +122,6 @@ async def _following(host: Host, part: Checkpoints, config: CheckpointsConfig) -
         yield
     finally:
         child.cancel()
-        if config.at_close:
-            try:
-                await part.sign("close")
-            except LoomError as error:
-                _log.error("no_checkpoint_at_close", error=str(error))
 
 
 def _plain(found: SignedCheckpoint | None) -> JsonValue:

@@ -6,12 +6,15 @@ import asyncio
 import base64
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from loom import Actor, Command
 from loom.errors import ConfigError
 from loom.journal.merkle import Frontier, leaf_of
-from loom.proof import Checkpoint, CheckpointLog, CutError, ForkError, Note, NoteError, VerifyingKey
+from loom.journal.sqlite.verify import verify as verify_file
+from loom.proof import Checkpoint, CheckpointLog, Checkpoints, CutError, ForkError, Note, NoteError, VerifyingKey
 from loom.proof.config import CheckpointsConfig
 from loom.proof.errors import SigningKeyError
 from loom.proof.keys import CommandSigner, FileSigner, create_key, verifies
@@ -62,6 +65,42 @@ async def test_one_is_signed_every_so_many_entries_every_so_often_and_at_the_end
         await until("time")
     assert len(part.log.checkpoints) > count
     assert part.log.checkpoints[-1].why == "time"
+
+
+class Linger(Command[str]):
+    """Asks for a turn that goes on while the loom closes."""
+
+
+class Lingering(Actor):
+    began: ClassVar[asyncio.Event]
+    goes_on: ClassVar[asyncio.Event]
+
+    async def execute(self, command: Linger) -> str:
+        self.began.set()
+        await self.goes_on.wait()
+        await self.record_decision(rationale="late", outcome={"done": True})
+        return "done"
+
+
+async def test_the_last_checkpoint_covers_what_actors_write_while_the_loom_closes(tmp_path: Path) -> None:
+    Lingering.began, Lingering.goes_on = asyncio.Event(), asyncio.Event()
+    loom = await opened(configured(tmp_path))
+    await loom.register(Lingering)
+    part = loom.part(Checkpoints)
+    asked = asyncio.create_task(loom.actor(Lingering, "a").ask(Linger(), by="carla"))
+    await Lingering.began.wait()
+    before = loom.store.acknowledged
+    closing = asyncio.create_task(loom.close())
+    while "loom-checkpoints" in loom.background.running:
+        await asyncio.sleep(0)
+    Lingering.goes_on.set()
+    await closing
+    assert await asked == "done"
+    last = part.log.checkpoints[-1]
+    assert last.why == "close"
+    assert last.size > before
+    result = verify_file(loom.files.journal)
+    assert result.size - last.size <= 1 + part.log.own_after(last.size), "what came later is about checkpoints"
 
 
 async def test_a_forged_view_is_never_signed_and_a_rewritten_journal_neither(tmp_path: Path) -> None:
