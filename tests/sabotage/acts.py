@@ -1962,4 +1962,31 @@ ACTS: tuple[Act, ...] = (
         "if False:",
         ("tests/engine/test_restate.py::test_what_is_sealed_in_the_journal_is_never_handed_to_the_engine",),
     ),
+    Act(
+        "a former owner of a journal in PostgreSQL appends under the epoch that it had",
+        "loom/journal/postgres/staging.py",
+        "_epoch",
+        "return claim if head.writer == writer and head.epoch <= claim else None",
+        "return max(claim, head.epoch)",
+        ("tests/journal/test_postgres_processes.py::test_a_pipeline_of_a_former_owner_is_refused_to_its_last_append",),
+    ),
+    Act(
+        "a journal that a server has lost entries of is opened as though nothing was",
+        "loom/journal/postgres/anchor.py",
+        "Anchor.check",
+        "if found is not None and found.entry_hash == last.entry_hash:",
+        "if True:",
+        (
+            "tests/journal/test_postgres_bad_input.py"
+            "::test_a_server_that_is_behind_the_heads_of_a_node_is_opened_only_by_who_accepts_the_loss",
+        ),
+    ),
+    Act(
+        "the source of a copy is written on",
+        "loom/journal/sqlite/files.py",
+        "JournalFiles.check_not_moved",
+        "if self.moved.exists():",
+        "if False:",
+        ("tests/journal/test_postgres_copy.py::test_a_copy_has_every_byte_and_the_source_is_written_no_more",),
+    ),
 )
