@@ -1278,7 +1278,7 @@ ACTS: tuple[Act, ...] = (
         "a claimed name is shown what is sealed",
         "loom/sealing/opening.py",
         "Openings.show",
-        "who.source in (None, CLAIMED) or ",
+        "who.established == CLAIMED or ",
         "",
         ("tests/actors/test_protected_approvals.py",),
     ),
