@@ -9,7 +9,7 @@ from loom.doctor.machine import check_journal, check_place
 from loom.doctor.opening import check_opening
 from loom.doctor.people import check_people
 from loom.doctor.running import check_running, check_views
-from loom.doctor.server import check_server_journal
+from loom.doctor.server import check_elected, check_server_journal
 from loom.extension import Check, installed
 from loom.journal.places import NodeFiles
 from loom.workspace import Workspace
@@ -37,6 +37,9 @@ async def examine(place: Workspace) -> AsyncIterator[Check]:
         yield check
     async for check in check_running(place.files):
         yield check
+    if isinstance(place.files, NodeFiles):
+        async for check in check_elected(place.files):
+            yield check
     if sound and place.files.exists():
         async for check in check_people(place):
             yield check

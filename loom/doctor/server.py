@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from loom.clock import datetime_from_us
 from loom.errors import LoomError
 from loom.extension import Check
-from loom.journal.places import NodeFiles, check_installed
+from loom.journal.election import leaders
+from loom.journal.places import NodeFiles, check_installed, reader_of
 from loom.journal.sqlite.heads import HeadsFile
-from loom.text import size
+from loom.text import moment, size
 
-__all__ = ["check_server_journal"]
+__all__ = ["check_elected", "check_server_journal"]
 
 _ALIVE = """
 SELECT count(*) FILTER (WHERE fenced_at IS NULL AND beat_at > now() - interval '10 seconds') AS alive,
@@ -50,6 +52,21 @@ async def check_server_journal(files: NodeFiles) -> AsyncIterator[Check]:
         yield Check("bad", "journal", f"it cannot be read: {type(error).__name__}: {error}", "run `loom verify`")
     finally:
         connection.terminate()
+
+
+async def check_elected(files: NodeFiles) -> AsyncIterator[Check]:
+    """Say which process was elected to run the workspace, and for what else there was an election."""
+    reader = reader_of(files)
+    try:
+        elected = await leaders(reader)
+    except LoomError:  # the checks of the journal have said so
+        return
+    finally:
+        await reader.close()
+    for leader in elected:
+        since = f"since {moment(datetime_from_us(leader.elected_at_us))} UTC"
+        what = "none: the last one ended in order" if leader.resigned else f"process {leader.name}, {since}"
+        yield Check("ok", "elected", f"{leader.role}: {what}")
 
 
 async def _durability(connection: Any) -> AsyncIterator[Check]:

@@ -18,7 +18,7 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 from loom.errors import AppendRefusedError, LoomError
 from loom.journal.entry import Entry, Recorded
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import Draft, JournalStore, draft
+from loom.journal.store import Draft, JournalReader, JournalStore, draft
 from loom.telemetry import get_logger
 
 __all__ = [
@@ -97,7 +97,7 @@ class KnowsWriters(Protocol):
 class _Elected:
     """What the journal of elections says."""
 
-    def __init__(self, store: JournalStore, make_draft: Callable[[Entry], Draft]) -> None:
+    def __init__(self, store: JournalReader, make_draft: Callable[[Entry], Draft]) -> None:
         self.journal = SingletonJournal(store, ELECTIONS_JOURNAL, self._fold, make_draft=make_draft)
         self.leaders: dict[str, Leader] = {}
 
@@ -112,7 +112,7 @@ class _Elected:
                 self.leaders[entry.role] = last._replace(resigned=True)
 
 
-async def leaders(store: JournalStore) -> tuple[Leader, ...]:
+async def leaders(store: JournalReader) -> tuple[Leader, ...]:
     """Return who was elected last for each role, by role."""
     elected = _Elected(store, draft)
     await elected.journal.load()

@@ -54,6 +54,7 @@ def test_a_node_takes_the_place_of_one_that_is_silent_and_each_turn_ends_once(
     here, there, third = nodes
     with RunningLoom(here) as active, RunningLoom(there, "--standby") as standby:
         assert standby.hello["event"] == "standby"
+        assert f"active: {standby.hello['active']}" in invoke("doctor", config=third).out
         assert str(active.process.pid) in standby.hello["active"]
         refused = invoke("run", config=third)
         assert refused.code == 2
