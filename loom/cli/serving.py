@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from loom.actors import TurnListing
+from loom.background import awaiting
 from loom.cli.acting import open_loom
 from loom.cli.shell import Shell
 from loom.errors import LoomError
@@ -60,15 +61,12 @@ async def serve(shell: Shell, *, standby: OnActive | None = None, accept_loss: s
 
 async def _entered(loom: Loom, ended: asyncio.Event) -> bool:
     """Open a loom, which may wait for the end of another process; False where it had to end before."""
-    opening, ending = asyncio.ensure_future(loom.__aenter__()), asyncio.ensure_future(ended.wait())
-    await asyncio.wait({opening, ending}, return_when=asyncio.FIRST_COMPLETED)
-    ending.cancel()
-    if not opening.done():
-        opening.cancel()
-        await asyncio.wait({opening})
-        return False
-    await opening
-    return True
+    async with awaiting(loom.__aenter__()) as opening, awaiting(ended.wait()) as ending:
+        await asyncio.wait({opening, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if not opening.done():
+            return False
+        await opening
+        return True
 
 
 def standing_by(shell: Shell) -> OnActive:

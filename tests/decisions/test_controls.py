@@ -24,7 +24,9 @@ class SharedLoom(Loom):
     """A loom that believes that others write its journal too."""
 
     async def open_store(self) -> Any:
-        return Node(await super().open_store())
+        store = await super().open_store()
+        assert isinstance(store, SqliteStore)
+        return Node(store)
 
 
 async def _decide(loom: Loom, key: str) -> DecisionJournalEntry:

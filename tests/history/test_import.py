@@ -81,7 +81,7 @@ async def test_every_row_is_a_decision_with_its_source_its_claims_and_exact_valu
     assert (run.kind, run.status, run.by, run.decisions) == ("import", "completed", "vera", 40)
     assert run.parameters["file_digest"] == done.report.file_digest
     assert run.result == {"rows": 40, "decisions": 40, "skipped": 0}
-    assert verify(loom.store.files.journal).ok
+    assert verify(loom.files.journal).ok
 
 
 async def test_it_is_found_explained_measured_and_compared_by_its_own_time(loom: Loom, tmp_path: Path) -> None:

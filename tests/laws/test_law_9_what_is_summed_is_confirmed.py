@@ -99,7 +99,7 @@ async def test_a_view_may_hide_but_not_invent(loom: Loom, projection: str, monke
 
     monkeypatch.setattr(loom.queries, "fetch", noted)
     asked, truth = {}, {}
-    for name in ASKED[loom.store.files.directory.parent.name]:
+    for name in ASKED[loom.files.directory.parent.name]:
         read.clear()
         ask = QUESTIONS[name]
         truth[name] = plain(await ask(loom))
@@ -108,7 +108,7 @@ async def test_a_view_may_hide_but_not_invent(loom: Loom, projection: str, monke
     known = {name: frozenset(leaves(answer)) for name, answer in truth.items()}
     assert truth["metrics"][0]["decisions"] > 0
     [tables] = [each.tables for each in every_projection() if each.name == projection]
-    with contextlib.closing(sqlite3.connect(loom.store.files.views, timeout=10, isolation_level=None)) as views:
+    with contextlib.closing(sqlite3.connect(loom.files.views, timeout=10, isolation_level=None)) as views:
         for change, undo in forgeries(views, tables):
             for name, ask in asked.items():
                 try:

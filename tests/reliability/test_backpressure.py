@@ -104,6 +104,7 @@ async def test_behind_a_writer_that_stands_still_a_full_mailbox_refuses_and_keep
             else:
                 said["answered"] += 1
 
+        assert isinstance(loom.store, SqliteStore)
         with stalled(loom.store, monkeypatch) as go_on:
             senders = [asyncio.ensure_future(send(number)) for number in range(3_000)]
             while not said["full"]:
