@@ -12,6 +12,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from tests.on_postgres import ON_POSTGRES, journals_on
 from tests.postgres_server import Server, why_missing
 
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
@@ -53,3 +54,13 @@ def postgres() -> Iterator[Server]:
         yield server.make()
     finally:
         server.remove()
+
+
+@pytest.fixture(autouse=True)
+def _journals(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Where `LOOM_TESTS_ON=postgresql` is set, put the journals of tests on a server instead of into files."""
+    if not ON_POSTGRES or request.node.get_closest_marker("sqlite") is not None:
+        yield
+        return
+    with journals_on(request.getfixturevalue("postgres"), monkeypatch):
+        yield
