@@ -14,6 +14,7 @@ from loom.runtime import Loom
 from loom.testing import FixedClock, fixed_sources
 from tests.actors.agents import Carry, Do, Interpreter, World
 from tests.actors.support import kinds, opened, until
+from tests.actors.test_deadlines import Ask, Hurried
 from tests.actors.test_parking import APPROVE, parked
 from tests.actors.test_sleeping import Rest, Sleeper
 
@@ -111,15 +112,14 @@ async def test_turns_that_are_unfinished_at_the_start_are_resumed_by_their_owner
 
 
 async def test_deadlines_are_fired_by_the_owner_of_the_actor_alone(tmp_path: Path) -> None:
-    async with opened(tmp_path) as loom:
-        asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(APPROVE, id="c"))
+    clock = FixedClock()
+    async with opened(tmp_path, agents=[Hurried], sources=fixed_sources(clock)) as loom:
+        asking = asyncio.create_task(loom.actor(Hurried, "one").ask(Ask(timeout_s=60.0), id="c"))
         (request,) = await parked(loom)
-        await loom._deadlines.close()  # it would fire at once
         requests = loom.actors.services.requests
-        requests._open[request.approval_id] = request.model_copy(update={"deadline": loom.now()})
-        requests._due[request.approval_id, requests._open[request.approval_id].deadline] = 0  # type: ignore[index]
-        assert [each.approval_id for each in await requests.due()] == [request.approval_id]
-        lose(loom, "interpreter/one")
+        assert await requests.next_deadline() is not None
+        elsewhere = lose(loom, "hurried/one")
+        clock.advance(61)
         assert await requests.due() == []
         assert await requests.next_deadline() is None
         assert [each.approval_id for each in await requests.pending()] == [request.approval_id]
@@ -127,6 +127,10 @@ async def test_deadlines_are_fired_by_the_owner_of_the_actor_alone(tmp_path: Pat
             await loom.approvals.grant(request.approval_id, by="alice")
         with pytest.raises(TurnInterruptedError):
             await asking
+        elsewhere.journals.clear()
+        loom.actors.ownership_changed()
+        await until(lambda: _ended(loom, "hurried/one"))
+        assert (await loom.approvals.get(request.approval_id)).status == "denied"
 
 
 @pytest.mark.parametrize("passes", ["while it is elsewhere", "once it is back"])
