@@ -70,9 +70,10 @@ async def test_a_person_is_known_by_established_names_or_by_what_they_list(tmp_p
     async with opened(tmp_path) as loom:
         await loom.people.add("maria", by="root")
         of = loom.people.person_of
-        for source in ("api_key:1", "os_user:1000", "oidc:https://id/1", "proxy:front"):
+        for source in ("api_key:1", "os_user:1000", "oidc:https://id/1", "proxy:front", "forwarded:n/api_key:1"):
             assert await of(Identity("Maria", source)) == "maria"
-        strangers: list[str | None] = ["claimed", "system", "forwarded:n/api_key:1", "", None]
+        elsewhere = ["forwarded:n/claimed", "forwarded:n/os_user:1000", "forwarded:n/proxy:front"]
+        strangers: list[str | None] = ["claimed", "system", *elsewhere, "", None]
         for stranger in strangers:
             assert await of(Identity("maria", stranger)) is None
         await loom.people.recognise("maria", "api_key:1", by="root")
