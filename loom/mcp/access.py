@@ -28,6 +28,8 @@ class KeyRefusedError(LoomError):
     To do: add a key that only reads, with `loom keys add`, and set it where the message says.
     """
 
+    kind = "refused"
+
     def __init__(self, message: str, *, known: bool = False) -> None:
         super().__init__(message)
         self.known = known

@@ -1668,8 +1668,8 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "an answer that was given later is seen at an earlier position",
-        "loom/replay/as_of.py",
-        "_Until.marks",
+        "loom/journal/read_only.py",
+        "StoreUpTo.marks",
         "return [each for each in await self.reader.marks(turns) if each.position <= self.acknowledged]",
         "return await self.reader.marks(turns)",
         ("tests/replay/test_as_of.py",),
