@@ -169,13 +169,13 @@ def clerk_of(texts: Sequence[str]) -> type[Actor[Any]]:
 async def fill(loom: Loom, clerk: type[Actor[Any]], source: Source, *, decisions: int) -> None:
     """Have every field of some decisions hold texts; the last request waits with a question.
 
-    Two decisions in a row are about the same thing, and one is denied and one granted: a contradiction.
+    The first two are about the same thing with the same texts, and one is denied and one granted: a contradiction.
     """
     said = ""
     async with loom.runs.run(run_id="all", parameters={"note": source.some()}, note=source.some()):
         for number in range(decisions):
             key = f"{number}-{source.name()}".replace("/", "|")[:190].strip()
-            said = said if number % 2 else source.some()
+            said = said if number == 1 else source.some()
             command = Record(texts=(said, *(source.some() for _ in range(22))), approver=source.name())
             turn = asyncio.create_task(loom.actor(clerk, key).ask(command, by=source.name()))
             while not (waiting := await loom.approvals.pending()):
@@ -199,7 +199,8 @@ async def fill(loom: Loom, clerk: type[Actor[Any]], source: Source, *, decisions
                 await loom.outcomes.observe(
                     decision.decision_id, correct=correct, actual=actual, feedback=feedback, by=source.name()
                 )
-            source.next_decision()
+            if number:
+                source.next_decision()
 
 
 SKELETON = """

@@ -18,6 +18,8 @@ from loom.journal.sqlite.verify import verify
 from loom.sealing import MASTER_KEY
 from tests.actors.model_support import Script, text
 from tests.actors.test_model_kept import Writer, WriteTo, sealed_loom
+from tests.notices.receiver import configured, receiving, sending
+from tests.notices.test_notices import heavy
 from tests.reliability.board import SEED, Tally, row
 from tests.reliability.forgetters import CANDIDATES, MARK, marker, said_by
 from tests.reliability.forks import Zygote
@@ -150,12 +152,15 @@ async def test_nothing_that_is_declared_of_people_is_in_the_messages_that_a_mode
             tally.check(found == 0, f"{found} requests have a value of a person")
 
 
-ABSENT = {
-    "notices": "no part of loom sends notices yet; what they pass is tests/contracts/outgoing.py",
-}
-
-
-@pytest.mark.parametrize("way", ABSENT)
 @row("R26")
-def test_nothing_of_people_who_were_erased_is_in_what_is_sent(way: str) -> None:
-    pytest.skip(f"{way}: {ABSENT[way]}")
+async def test_nothing_of_people_is_in_the_notices_that_are_sent(tmp_path: Path, tally: Tally) -> None:
+    people = [f"p-n-{number}" for number in range(20)]
+    async with receiving() as receiver, sending(configured(tmp_path, f"{receiver.url}/hook")) as (loom, sender):
+        for person in people:
+            approval_id = await heavy(loom, person, text=marker(person, "email"))
+            await loom.approvals.grant(approval_id, by="dana", comment=marker(person, "said"))
+        await sender.settled()
+    tally.tried(len(people))
+    tally.check(len(receiver.received) == 2 * len(people), f"{len(receiver.received)} notices came")
+    found = sum(MARK.encode() in each.body or MARK in str(each.headers) for each in receiver.received)
+    tally.check(found == 0, f"{found} notices have a value of a person")

@@ -17,7 +17,10 @@ from tests.reliability.board import Tally, row
 EACH = 3
 DECISIONS = -(-len(TEXTS) // EACH)
 AT_ONCE = 21
-"""So many decisions are in one world, and one that waits; every field has had all texts after the last world."""
+"""So many decisions with texts of their own are in one world, one with the texts of the first, and one that waits.
+
+Every field has had all texts after the last world.
+"""
 
 
 @pytest.mark.seconds(400)
@@ -34,10 +37,10 @@ async def test_no_text_becomes_an_element_or_runs(
         for number in range(0, DECISIONS, AT_ONCE):
             tab, start = await Tab.made(browser, tmp_path), number * EACH
             async with two_worlds(tmp_path / str(number), start=start, reasons=AT_ONCE * EACH) as place:
-                await filled(place, decisions=AT_ONCE + 1, each=EACH, start=start, exact=True)
+                await filled(place, decisions=AT_ONCE + 2, each=EACH, start=start, exact=True)
                 await tab.sign_in(place.url, place.keys["hostile", "admin"])
                 plain = await place.signed_in("admin", workspace="plain")
-                pages, found = await looked_at(tab.page, place, plain, decisions=AT_ONCE + 1)
+                pages, found = await looked_at(tab.page, place, plain, decisions=AT_ONCE + 2)
                 blank = await tab.page.context.new_page()  # reports have a style sheet of their own, which pages refuse
                 theirs = await blank.evaluate(SKELETON, await report(place.loom("hostile").queries, "all"))
                 ours = await blank.evaluate(SKELETON, await report(place.loom("plain").queries, "all"))
@@ -50,13 +53,13 @@ async def test_no_text_becomes_an_element_or_runs(
             shutil.rmtree(tmp_path / str(number))
         tab = await Tab.made(browser, tmp_path)
         async with two_worlds(tmp_path / "control") as place:
-            await filled(place, decisions=2, each=EACH)
+            await filled(place, decisions=3, each=EACH)
             careless = rendering.templates().overlay(autoescape=False)
             careless.cache = None
             monkeypatch.setattr(rendering, "templates", lambda: careless)
             await tab.sign_in(place.url, place.keys["hostile", "admin"])
             plain = await place.signed_in("admin", workspace="plain")
-            pages, found = await looked_at(tab.page, place, plain, decisions=2)
+            pages, found = await looked_at(tab.page, place, plain, decisions=3)
             broken = {each.partition(": ")[0] for each in found}
             tally.control(trials=1, found=int(len(broken) > pages // 2))
         await browser.close()
