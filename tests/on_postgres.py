@@ -36,7 +36,9 @@ def journals_on(server: Server, patch: pytest.MonkeyPatch) -> Iterator[None]:
         schema = "t_" + hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:24]
         schemas.add(schema)
         url = PostgresUrl.parse(server.url(workspace=workspace, schema=schema))
-        bounds = {} if options is None else {"max_pending_entries": options.max_pending_entries, "page": options.page}
+        bounds: dict[str, Any] = (
+            {} if options is None else {"max_pending_entries": options.max_pending_entries, "page": options.page}
+        )
         return await PostgresStore.open(url, JournalFiles(path), options=PostgresOptions(**bounds), clock=clock)
 
     patch.setattr(SqliteStore, "open", staticmethod(open_store))
