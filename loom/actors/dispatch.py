@@ -131,10 +131,7 @@ class Dispatcher:
                 sent = await self._send(cls, journal, command, outgoing, known_id, fresh=command_id is None)
                 return await sent.reply()
         except TimeoutError:
-            raise AskTimeoutError(
-                f"actor [{journal}] did not reply to [{command.command_type}] within [{timeout_s}] s; "
-                f"expected a reply: the turn goes on; ask again with id [{known_id}] for it"
-            ) from None
+            raise out_of_time(journal, command, known_id, timeout_s) from None
         finally:
             if sender is not None:
                 sender.asking[journal] -= 1
@@ -152,7 +149,7 @@ class Dispatcher:
         origin: Origin | None = None,
     ) -> TellReceipt:
         """Send a command, which may begin only `at` a time, and return once it is durable; `origin` is as in `ask`."""
-        _check_time(command, at)
+        check_time(command, at)
         known_id = command_id or self._services.sources.new_id()
         journal = journal_name(cls.actor_type, key)
         outgoing = await self._outgoing(
@@ -196,10 +193,7 @@ class Dispatcher:
             payload = command.model_dump_json() if hidden is None else hidden.plain
             plain = from_json(payload) if hidden is None else hidden.payload
         except ValueError as error:  # a lone surrogate, say
-            raise AdmissionError(
-                f"command [{command.command_type}] cannot be written as JSON [{error}]; expected plain JSON values: "
-                "correct the value"
-            ) from error
+            raise not_json(command, error) from error
         entry = CommandReceivedEntry(
             command_type=command.command_type,
             payload=plain,
@@ -278,7 +272,24 @@ class Dispatcher:
         return Sent(turn.reply, turn.accepted, turn.sequence, cell)
 
 
-def _check_time(command: Command[Any], at: datetime | None) -> None:
+def out_of_time(journal: str, command: Command[Any], command_id: str, timeout_s: float | None) -> AskTimeoutError:
+    """Return the error for a caller whose wait for a reply ends; the turn goes on."""
+    return AskTimeoutError(
+        f"actor [{journal}] did not reply to [{command.command_type}] within [{timeout_s}] s; expected a reply: the "
+        f"turn goes on; ask again with id [{command_id}] for it"
+    )
+
+
+def not_json(command: Command[Any], why: object) -> AdmissionError:
+    """Return the refusal of a command that cannot be written as JSON."""
+    return AdmissionError(
+        f"command [{command.command_type}] cannot be written as JSON [{why}]; expected plain JSON values: correct the "
+        "value"
+    )
+
+
+def check_time(command: Command[Any], at: datetime | None) -> None:
+    """Raise `AdmissionError` for a time without a zone, and for a message, which begins no turn."""
     if at is None:
         return
     if at.tzinfo is None:

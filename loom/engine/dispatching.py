@@ -14,14 +14,13 @@ from pydantic_core import to_json
 from loom.actors.actor import Actor
 from loom.actors.circles import check_circle
 from loom.actors.command import Command
-from loom.actors.dispatch import Dispatcher, Origin, TellReceipt
+from loom.actors.dispatch import Dispatcher, Origin, TellReceipt, check_time, not_json, out_of_time
 from loom.actors.protected import declared_of, is_protected
 from loom.actors.system import ActorSystem
 from loom.actors.turn import Turn
 from loom.decisions.runs import current_run
 from loom.engine.port import Delivery, Engine, Reply
 from loom.errors import (
-    AdmissionError,
     AskTimeoutError,
     LoomClosedError,
     LoomError,
@@ -144,10 +143,7 @@ class RoutedDispatcher(Dispatcher):
         except TimeoutError as error:
             if isinstance(error, AskTimeoutError):
                 raise
-            raise AskTimeoutError(
-                f"actor [{journal}] did not reply to [{command.command_type}] within [{timeout_s}] s; expected a "
-                f"reply: the turn goes on; ask again with id [{known_id}] for it"
-            ) from None
+            raise out_of_time(journal, command, known_id, timeout_s) from None
         finally:
             if sender is not None:
                 sender.asking[journal] -= 1
@@ -169,13 +165,14 @@ class RoutedDispatcher(Dispatcher):
             return await super().tell(
                 cls, key, command, command_id=command_id, by=by, at=at, sender=sender, origin=origin
             )
+        check_time(command, at)
         journal = journal_name(cls.actor_type, key)
         known_id = command_id or self._services.sources.new_id()
         delivery = self._delivery("tell", journal, command, known_id, by=by, sender=sender, at=at)
-        told = super().tell
+        sent = super().tell
 
         async def here() -> TellReceipt:
-            return await told(cls, key, command, command_id=known_id, by=by, at=at, sender=sender)
+            return await sent(cls, key, command, command_id=known_id, by=by, at=at, sender=sender)
 
         receipt = await self._sender.here_or_there(journal, here, delivery, _receipt)
         await self._sender.seen(receipt.position)
@@ -198,10 +195,7 @@ class RoutedDispatcher(Dispatcher):
             plain = to_json(declared_plain(command, declared_of(type(command)))).decode() if sealed else None
             payload = command.model_dump_json() if plain is None else plain
         except ValueError as error:
-            raise AdmissionError(
-                f"command [{command.command_type}] cannot be written as JSON [{type(error).__name__}]; expected plain "
-                "JSON values: correct the value"
-            ) from error
+            raise not_json(command, type(error).__name__) from error
         arguments: dict[str, JsonValue] = {
             "command_type": command.command_type,
             "payload": payload,
@@ -211,11 +205,6 @@ class RoutedDispatcher(Dispatcher):
             "waiting": [*sender.received.waiting, sender.host.journal] if sender and verb == "ask" else [],
         }
         if at is not None:
-            if at.tzinfo is None:
-                raise AdmissionError(
-                    f"command [{command.command_type}] begins at [{at.isoformat()}], which has no time zone; expected "
-                    "an aware datetime: add tzinfo=UTC"
-                )
             arguments["at"] = at.isoformat()
         return Delivery(verb, journal, command_id, arguments, who, sealed)
 

@@ -101,7 +101,7 @@ class _Bundle:
             zip(self._trace.decision.inputs, inputs_of(self._trace), strict=True), start=1
         ):
             name = f"{_P}lookup.{self._trace.decision_id}.{number}"
-            told: Json = {
+            fields: Json = {
                 "prov:type": _name("loom:LookUp"),
                 "loom:system": each.system,
                 "loom:entity": each.entity,
@@ -110,8 +110,8 @@ class _Bundle:
                 "loom:digest": digest_of(plain),
             }
             if each.failure is not None:
-                told["loom:failure"] = each.failure.type_name
-            self._add("entity", name, told)
+                fields["loom:failure"] = each.failure.type_name
+            self._add("entity", name, fields)
             used: Json = {"prov:activity": self._turn, "prov:entity": name}
             if each.retrieved_at is not None:
                 used["prov:time"] = moment(each.retrieved_at)
@@ -155,15 +155,15 @@ class _Bundle:
     def approval(self, approval: Approval) -> None:
         """Say what a person was asked and answered."""
         name = f"{_P}approval.{part(approval.approval_id)}"
-        told: Json = {
+        fields: Json = {
             "prov:type": _name("loom:Approval"),
             "prov:startTime": moment(approval.requested_at),
             "loom:status": approval.status,
             "loom:approver": approval.approver,
         }
         if approval.answered_at is not None:
-            told["prov:endTime"] = moment(approval.answered_at)
-        self._add("activity", name, told)
+            fields["prov:endTime"] = moment(approval.answered_at)
+        self._add("activity", name, fields)
         self._relate("wasInformedBy", {"prov:informed": self._turn, "prov:informant": name})
         for event in approval.counted:
             if event.identity is not None:
@@ -176,10 +176,10 @@ class _Bundle:
         """Say how it turned out, as observed later."""
         for seen in self._trace.outcomes:
             name = f"{_P}outcome.{seen.position}"
-            told: Json = {"prov:type": _name("loom:Outcome"), "prov:value": compact_json(seen.actual)}
+            fields: Json = {"prov:type": _name("loom:Outcome"), "prov:value": compact_json(seen.actual)}
             if seen.correct is not None:
-                told["loom:correct"] = seen.correct
-            self._add("entity", name, told)
+                fields["loom:correct"] = seen.correct
+            self._add("entity", name, fields)
             self._relate("wasDerivedFrom", {"prov:generatedEntity": name, "prov:usedEntity": self._decision})
             self._relate("wasAttributedTo", {"prov:entity": name, "prov:agent": self._person(seen.identity)})
 
@@ -201,12 +201,12 @@ class _Bundle:
         )
         return name
 
-    def _add(self, kind: str, name: str, told: Json) -> None:
-        self.found.setdefault(kind, {})[name] = told
+    def _add(self, kind: str, name: str, fields: Json) -> None:
+        self.found.setdefault(kind, {})[name] = fields
 
-    def _relate(self, kind: str, told: Json) -> None:
+    def _relate(self, kind: str, fields: Json) -> None:
         self._count += 1
-        self.found.setdefault(kind, {})[f"_:r{self._count}"] = told
+        self.found.setdefault(kind, {})[f"_:r{self._count}"] = fields
 
 
 def _name(name: str) -> Json:

@@ -106,17 +106,17 @@ class TestimonyRecord:
         )
 
     def _evidence(self, trace: DecisionTrace, number: int, each: DecisionInput) -> Json:
-        told: Json = {
+        fields: Json = {
             "kind": _KINDS[each.source],
             "source": f"{each.system}://{each.entity}?{each.query}",
             "digest": digest_of(each.model_dump(mode="json")),
             "loom_source": each.source,
         }
         if each.retrieved_at is not None:
-            told["happened_at"] = moment(each.retrieved_at)
+            fields["happened_at"] = moment(each.retrieved_at)
         if each.failure is not None:
-            told["failed"] = each.failure.type_name
-        return self._entry("evidence", f"{trace.decision_id}-evidence-{number}", told)
+            fields["failed"] = each.failure.type_name
+        return self._entry("evidence", f"{trace.decision_id}-evidence-{number}", fields)
 
     def _beliefs(self, trace: DecisionTrace) -> list[Json]:
         """Return the facts as beliefs; one cites the look-ups whose result has the same value under the same name."""
@@ -148,7 +148,7 @@ class TestimonyRecord:
         proposer: Json = {"id": trace.journal, "kind": "agent"}
         if trace.origin == "observed":
             proposer = {"id": trace.decided_by or trace.journal, "kind": "human" if trace.decided_by else "system"}
-        told: Json = {
+        fields: Json = {
             "action_type": trace.decision_type,
             "risk_class": _RISK[evaluation.effect] if evaluation else "medium",
             "risk_source": "policy" if evaluation else "x-loom-no-rule",
@@ -163,15 +163,15 @@ class TestimonyRecord:
         }
         if trace.decision.policy is not None:
             policy = trace.decision.policy
-            told["policy"] = {"name": policy.name, "version": policy.version, "hash": f"sha256:{policy.hash}"}
+            fields["policy"] = {"name": policy.name, "version": policy.version, "hash": f"sha256:{policy.hash}"}
         if approval is not None:
-            told["approval"] = approval
-        return self._entry("decision", trace.decision_id, told)
+            fields["approval"] = approval
+        return self._entry("decision", trace.decision_id, fields)
 
     def _approval(self, trace: DecisionTrace, approval: Approval) -> Json:
         who = approval.answerer
         assert who is not None  # noqa: S101 - see `_consented`
-        told: Json = {
+        fields: Json = {
             "decision": trace.decision_id,
             "approver": {"id": who.name, "kind": "human"},
             "identity_source": _source(who),
@@ -179,13 +179,13 @@ class TestimonyRecord:
             "asked": approval.approver,
         }
         if approval.answered_at is not None:
-            told["happened_at"] = moment(approval.answered_at)
+            fields["happened_at"] = moment(approval.answered_at)
         if approval.comment is not None:
-            told["comment"] = approval.comment
-        return self._entry("approval", f"{trace.decision_id}-approval-{approval.approval_id}", told)
+            fields["comment"] = approval.comment
+        return self._entry("approval", f"{trace.decision_id}-approval-{approval.approval_id}", fields)
 
-    def _entry(self, kind: str, name: str, told: Json) -> Json:
-        return {"spec": SPEC, "type": kind, "id": name, "at": self._at, **told}
+    def _entry(self, kind: str, name: str, fields: Json) -> Json:
+        return {"spec": SPEC, "type": kind, "id": name, "at": self._at, **fields}
 
 
 def _consented(approval: Approval) -> bool:

@@ -16,6 +16,7 @@ from loom.journal.entry import Recorded
 from loom.journal.places import NodeFiles, PlaceReader, check_installed, reader_of
 from loom.journal.private import open_private
 from loom.journal.sqlite.files import JournalFiles, WriterLock
+from loom.journal.sqlite.reader import COLUMNS_3
 from loom.journal.verifying import verify_journal
 
 __all__ = ["Copied", "copy_journal"]
@@ -23,23 +24,7 @@ __all__ = ["Copied", "copy_journal"]
 Progress = Callable[[int, int], None]
 
 _PAGE = 1_000
-_HEADER = (
-    "position",
-    "journal",
-    "sequence",
-    "kind",
-    "schema_version",
-    "command_id",
-    "epoch",
-    "recorded_at_us",
-    "clock_back_us",
-    "policy_hash",
-    "salt",
-    "body",
-    "body_digest",
-    "entry_hash",
-    "body_scheme",
-)
+_COLUMNS = tuple(COLUMNS_3.split(", "))
 
 
 class Copied(NamedTuple):
@@ -106,7 +91,7 @@ async def _copied(reader: PlaceReader, target: NodeFiles, *, total: int, progres
             rows = [_row(each) for each in page]
             async with sessions.one(writing=True) as connection, connection.transaction():
                 await connection.execute("SELECT set_config('loom.writer', $1, true)", str(writer.number))
-                await connection.copy_records_to_table("entries", records=rows, columns=_HEADER)
+                await connection.copy_records_to_table("entries", records=rows, columns=_COLUMNS)
             done = page[-1].position
             progress(done, max(done, total))
         async with sessions.one(writing=True) as connection:
@@ -149,7 +134,7 @@ async def _compare(reader: PlaceReader, target: NodeFiles) -> None:
 
 
 def _row(recorded: Recorded) -> tuple[Any, ...]:
-    return tuple(getattr(recorded, name) for name in _HEADER)
+    return tuple(getattr(recorded, name) for name in _COLUMNS)
 
 
 def _unsound(files: JournalFiles, said: str) -> LoomError:

@@ -52,8 +52,8 @@ async def export_as(shell: Shell, asked: AsAsked) -> int | None:
             async for line in write_format(asked.form, decisions, workspace=workspace, given=given):
                 stream.write(line + "\n")
                 count += 1
-    for told in decisions.left_out.lines():
-        shell.output.note(told)
+    for line in decisions.left_out.lines():
+        shell.output.note(line)
     if asked.out is not None:
         shell.output.note(f"{asked.form} in {asked.out}")
     return None if count > (2 if asked.form == "prov" else 0) else EXIT_NO

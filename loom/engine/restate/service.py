@@ -16,6 +16,7 @@ import restate
 from pydantic import JsonValue
 from restate import ObjectContext, ObjectSharedContext, VirtualObject
 
+from loom.engine.dispatching import AGAIN
 from loom.engine.nodes.wire import error_as_json
 from loom.engine.restate.ingress import SERVICE
 from loom.errors import (
@@ -23,12 +24,7 @@ from loom.errors import (
     JournalBusyError,
     JournalClosedError,
     JournalReadOnlyError,
-    LoomClosedError,
     LoomError,
-    NodeUnreachableError,
-    NotOwnerError,
-    TurnInterruptedError,
-    WriterFencedError,
 )
 
 __all__ = ["INFRASTRUCTURE", "Handle", "application"]
@@ -36,17 +32,7 @@ __all__ = ["INFRASTRUCTURE", "Handle", "application"]
 Handle = Callable[[str, Any], Awaitable[dict[str, JsonValue]]]
 """Does what a sealed delivery for a journal says, and returns its reply as it goes over the wire."""
 
-INFRASTRUCTURE = (
-    AppendUnknownError,
-    JournalBusyError,
-    JournalClosedError,
-    JournalReadOnlyError,
-    LoomClosedError,
-    NodeUnreachableError,
-    NotOwnerError,
-    TurnInterruptedError,
-    WriterFencedError,
-)
+INFRASTRUCTURE = (*AGAIN, AppendUnknownError, JournalBusyError, JournalClosedError, JournalReadOnlyError)
 """Errors that say nothing about a command: it is tried again."""
 
 

@@ -22,7 +22,17 @@ from loom.replay.what_if import TrialResult, WhatIfProcess
 from loom.runtime import Loom
 from loom.web.guard import HttpRefusal
 
-__all__ = ["Shaped", "Texts", "base_of", "page", "policies_known", "question", "session_of", "table_of_version"]
+__all__ = [
+    "Shaped",
+    "Texts",
+    "base_of",
+    "page",
+    "policies_known",
+    "question",
+    "session_of",
+    "sheet_asked_for",
+    "table_of_version",
+]
 
 page = Page(
     "what-if",
@@ -123,12 +133,18 @@ async def shape_rows(
     visit: Visit, policy: str, base: str, do: Annotated[str, Query(max_length=200)], v: Texts = (), shape: Shaped = ""
 ) -> Response:
     """Add, remove, copy or move a rule or a condition of the edited table, and show the page with it."""
+    version, sheet = sheet_asked_for(visit, policy, base, shape)
+    sheet, texts = reshaped(sheet, v, do)
+    return RedirectResponse(f"/what-if?{question(version, sheet, texts)}", status_code=303)
+
+
+def sheet_asked_for(visit: Visitor, policy: str, base: str, shape: str) -> tuple[PolicyVersion, Sheet]:
+    """Return the version and the rows that an address names; raise `HttpRefusal` for rules that are no table."""
     version = base_of(visit.loom.policies, policy, base)
     table = table_of_version(visit.loom.policies, version)
     if table is None:
         raise HttpRefusal(404, "not_found", "these rules are not a table")
-    sheet, texts = reshaped(sheet_of(table, shape), v, do)
-    return RedirectResponse(f"/what-if?{question(version, sheet, texts)}", status_code=303)
+    return version, sheet_of(table, shape)
 
 
 def question(version: PolicyVersion, sheet: Sheet, texts: Sequence[str]) -> str:

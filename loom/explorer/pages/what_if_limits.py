@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from loom.errors import PolicyTableError
 from loom.explorer.page import Page, View
-from loom.explorer.pages.what_if import Shaped, Texts, base_of, question, session_of, table_of_version
-from loom.explorer.shaping import sheet_of
+from loom.explorer.pages.what_if import Shaped, Texts, question, session_of, sheet_asked_for
 from loom.explorer.visits import Visit
 from loom.replay.what_if import WhatIfProcess
 from loom.web.guard import HttpRefusal
@@ -54,18 +53,13 @@ class LimitsView(View):
 @page.shows
 async def limits(visit: Visit, policy: str, base: str, parameter: str, v: Texts = (), shape: Shaped = "") -> LimitsView:
     """Try the values of a parameter."""
-    registry = visit.loom.policies
-    version = base_of(registry, policy, base)
-    table = table_of_version(registry, version)
-    if table is None:
-        raise HttpRefusal(404, "not_found", "these rules are not a table")
-    sheet = sheet_of(table, shape)
+    version, sheet = sheet_asked_for(visit, policy, base, shape)
     fields = sheet.fields
     texts = v or tuple(each.text for each in fields)
     said = sheet.edited(texts)
     if said.table is None:
         raise PolicyTableError("; ".join(said.problems.values()))
-    found = await visit.loom.part(WhatIfProcess).sweep(f"{session_of(visit)}/limits", table, said.table, parameter)
+    found = await visit.loom.part(WhatIfProcess).sweep(f"{session_of(visit)}/limits", sheet.base, said.table, parameter)
     if found is None:
         raise HttpRefusal(409, "superseded", "a newer question of this session is answered instead")
     number = next(place for place, each in enumerate(fields) if each.path == ("parameters", parameter, "value"))

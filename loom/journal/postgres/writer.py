@@ -30,7 +30,7 @@ from loom.journal.postgres.reader import COLUMNS
 from loom.journal.postgres.sessions import Sessions
 from loom.journal.postgres.staging import Staged, Wanted, begun, not_accepted, stage
 from loom.journal.postgres.url import PostgresUrl
-from loom.journal.sqlite.staging import Outcome
+from loom.journal.sqlite.staging import Outcome, for_each, unanswered
 from loom.journal.store import Head, Receipt
 from loom.telemetry import get_logger
 
@@ -199,7 +199,7 @@ class Writer:
         until, pause_s = loop.time() + self._options.reconnect_timeout_s, _PAUSE_S
         while True:
             if self.refusal is not None:
-                return _each(self.refusal, len(batch))
+                return for_each(self.refusal, len(batch))
             try:
                 connection = self._connection
                 if connection is None or connection.is_closed():
@@ -261,17 +261,17 @@ class Writer:
         count = len(batch)
         await self._roll_back()
         if isinstance(error, LoomError):
-            return _each(error, count)
+            return for_each(error, count)
         if state_of(error) == FENCED:
             self.refusal = self.fenced()
-            return _each(self.refusal, count)
+            return for_each(self.refusal, count)
         if state_of(error) == _NO_PARTITION:  # another process has made the journal that much longer
             with contextlib.suppress(LoomError):
                 await self.keep_partitions(ahead=sum(len(wanted.append.drafts) for wanted in batch))
         if is_of_one_append(error):
             _log.warning("append_not_accepted", journal=str(self._url), appends=count, error=type(error).__name__)
             return None
-        return _each(explained(error, self._url, writing=True), count)
+        return for_each(explained(error, self._url, writing=True), count)
 
     async def _roll_back(self) -> None:
         connection = self._connection
@@ -286,7 +286,9 @@ class Writer:
     async def _after_failed_commit(self, staged: Staged, error: Exception) -> list[Outcome]:
         """Look up what became of a batch whose COMMIT got no answer; it stays unknown where that cannot be done."""
         _log.error("commit_failed", journal=str(self._url), error=repr(error), appends=len(staged.outcomes))
-        unknown = [each if isinstance(each, LoomError) else _unknown(each, error) for each in staged.outcomes]
+        unknown = [
+            each if isinstance(each, LoomError) else unanswered(each, type(error).__name__) for each in staged.outcomes
+        ]
         if not self._options.reconnect_timeout_s:
             return list(unknown)
         loop = asyncio.get_running_loop()
@@ -330,18 +332,3 @@ class Writer:
 
 
 _MOST_BEGINNINGS = 10_000
-
-
-def _each(error: LoomError, count: int) -> list[Outcome]:
-    """Return an error for each of several callers: they raise it in tasks of their own, and tracebacks would mix."""
-    return [type(error)(*error.args) for _ in range(count)]
-
-
-def _unknown(receipt: Receipt, error: Exception) -> AppendUnknownError:
-    return AppendUnknownError(
-        f"journal [{receipt.journal}] may or may not hold sequence [{receipt.sequence}] [{type(error).__name__}]; "
-        "expected an answer to COMMIT: resolve it before anything else",
-        journal=receipt.journal,
-        sequence=receipt.sequence,
-        entry_hash=receipt.entry_hash,
-    )

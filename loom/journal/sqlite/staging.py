@@ -11,7 +11,7 @@ from loom.journal.chain import SCHEME_2, hash_after, journal_fields, turn_fields
 from loom.journal.fields import FIELDS_SCHEME, PLAIN_SCHEME
 from loom.journal.store import Append, FieldsDraft, Head, Receipt
 
-__all__ = ["Outcome", "Staged", "Tail", "lost", "stage"]
+__all__ = ["Outcome", "Staged", "Tail", "for_each", "lost", "stage", "unanswered"]
 
 Outcome = Receipt | LoomError
 """The outcome of one append of a batch."""
@@ -97,4 +97,20 @@ def lost(append: Append, failure: BaseException) -> Outcome:
         journal=append.journal,
         sequence=append.expected + len(append.drafts),
         entry_hash=b"",
+    )
+
+
+def for_each(error: LoomError, count: int) -> list[Outcome]:
+    """Return an error for each of several callers: they raise it in tasks of their own, and tracebacks would mix."""
+    return [type(error)(*error.args) for _ in range(count)]
+
+
+def unanswered(receipt: Receipt, why: object) -> AppendUnknownError:
+    """Return what is said of an append whose COMMIT had no answer."""
+    return AppendUnknownError(
+        f"journal [{receipt.journal}] may or may not hold sequence [{receipt.sequence}] [{why}]; "
+        "expected an answer to COMMIT: resolve it before anything else",
+        journal=receipt.journal,
+        sequence=receipt.sequence,
+        entry_hash=receipt.entry_hash,
     )

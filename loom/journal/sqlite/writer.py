@@ -30,7 +30,7 @@ from loom.journal.sqlite.files import JournalFiles
 from loom.journal.sqlite.housekeeping import Housekeeping
 from loom.journal.sqlite.options import WriterOptions
 from loom.journal.sqlite.reader import COLUMNS, COLUMNS_3
-from loom.journal.sqlite.staging import Outcome, Staged, Tail, stage
+from loom.journal.sqlite.staging import Outcome, Staged, Tail, for_each, stage, unanswered
 from loom.journal.sqlite.writer_connection import WriterConnection
 from loom.journal.store import Append, Head, Receipt
 from loom.telemetry import get_logger
@@ -114,7 +114,7 @@ class Writer:
         """Append a batch in one transaction and return the outcome of each append, in order; never raises."""
         refusal = self._nearly_full()
         if refusal is not None:
-            return _each(refusal, len(batch))
+            return for_each(refusal, len(batch))
         outcomes = self._transact(batch)
         if outcomes is None:  # one append was refused: commit one by one, so that it does not harm the others
             outcomes = [self._commit_alone(append) for append in batch]
@@ -193,7 +193,7 @@ class Writer:
     def _transact(self, batch: Sequence[Append]) -> list[Outcome] | None:
         """Append all of a batch; None if some of it cannot be written as it is, and nothing was appended."""
         if self._connection.refusal is not None:
-            return _each(self._connection.refusal, len(batch))
+            return for_each(self._connection.refusal, len(batch))
         try:
             connection = self._connection.sqlite()
             staged = self._stage(batch)
@@ -253,7 +253,7 @@ class Writer:
         """Undo what was begun; None if the fault may be with one append alone."""
         self._connection.roll_back()
         if isinstance(error, LoomError):
-            return _each(error, count)
+            return for_each(error, count)
         if not isinstance(error, sqlite3.Error) or isinstance(
             error, sqlite3.IntegrityError | sqlite3.DataError | sqlite3.InterfaceError | sqlite3.ProgrammingError
         ):
@@ -261,7 +261,7 @@ class Writer:
             return None
         if code_of(error) not in {sqlite3.SQLITE_FULL, *BUSY}:
             self._connection.drop()
-        return _each(explained(error, self._files.journal, writing=True), count)
+        return for_each(explained(error, self._files.journal, writing=True), count)
 
     def _after_failed_commit(self, staged: Staged, error: Exception) -> list[Outcome]:
         """Give up the connection after a COMMIT that failed, and look whether the batch stands nevertheless.
@@ -281,7 +281,7 @@ class Writer:
                     "expected a disk that works: nothing more is written by this process; run `loom doctor`"
                 )
             )
-        unknown = [o if isinstance(o, LoomError) else _unknown(o, error) for o in staged.outcomes]
+        unknown = [o if isinstance(o, LoomError) else unanswered(o, error) for o in staged.outcomes]
         if not full:
             return list(unknown)
         return [self._settled(o, error) if isinstance(o, AppendUnknownError) else o for o in unknown]
@@ -316,11 +316,6 @@ class Writer:
             _log.warning("housekeeping_failed", journal=str(self._files.journal), error=repr(error))
 
 
-def _each(error: LoomError, count: int) -> list[Outcome]:
-    """Return an error for each of several callers: they raise it in tasks of their own, and tracebacks would mix."""
-    return [type(error)(*error.args) for _ in range(count)]
-
-
 def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]], *, columns: str) -> None:
     """Insert rows in order, in as few statements as there are fixed ones for; older formats keep no body scheme."""
     done = 0
@@ -329,16 +324,6 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]], 
         while len(rows) - done >= count:
             connection.execute(statement, [value for row in rows[done : done + count] for value in row])
             done += count
-
-
-def _unknown(receipt: Receipt, error: Exception) -> AppendUnknownError:
-    return AppendUnknownError(
-        f"journal [{receipt.journal}] may or may not hold sequence [{receipt.sequence}] [{error}]; "
-        "expected an answer to COMMIT: resolve it before anything else",
-        journal=receipt.journal,
-        sequence=receipt.sequence,
-        entry_hash=receipt.entry_hash,
-    )
 
 
 def _free_bytes(directory: os.PathLike[str]) -> int:
