@@ -25,7 +25,7 @@ from pydantic import JsonValue
 from loom.background import Background
 from loom.errors import KINDS_OF_ANSWERS, AdmissionError, AnswerKind, ConfigError, ControlError, LoomError
 from loom.journal.admission import Limits, json_value, parse_json
-from loom.journal.peers import group_id_of, is_holder, is_private, is_socket, listen, peer_uid
+from loom.journal.peers import group_id_of, is_holder, is_private, is_socket, listen, own_directory, peer_uid
 from loom.journal.sqlite.files import WriterLock
 from loom.telemetry import get_logger, log_answer
 
@@ -139,12 +139,11 @@ class ControlServer:
             return self._wanted
         if self._group is not None:
             raise _too_long_for_a_group(self._wanted)
-        runtime = os.environ.get("XDG_RUNTIME_DIR", "")
         name = f"loom-{hashlib.sha256(os.fsencode(self._wanted)).hexdigest()[:16]}.sock"
-        if runtime and is_private(runtime) and len(os.fsencode(runtime)) + len(name) < _MAX_PATH:
-            return Path(runtime, name)
-        below = tempfile.gettempdir()
-        self._directory = Path(tempfile.mkdtemp(prefix="loom-", dir=below if len(os.fsencode(below)) < 60 else "/tmp"))  # noqa: S108 - mkdtemp makes it private
+        for directory in (os.environ.get("XDG_RUNTIME_DIR", ""), own_directory()):
+            if is_private(directory) and len(os.fsencode(directory)) + len(name) < _MAX_PATH:
+                return Path(directory, name)
+        self._directory = Path(tempfile.mkdtemp(prefix="loom-", dir="/tmp"))
         return self._directory / "control.sock"
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

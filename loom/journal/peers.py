@@ -8,11 +8,21 @@ import os
 import socket
 import stat
 import struct
+import tempfile
 from pathlib import Path
 
 from loom.errors import ConfigError
 
-__all__ = ["group_id_of", "is_holder", "is_private", "is_socket", "listen", "peer_uid", "uid_of_xucred"]
+__all__ = [
+    "group_id_of",
+    "is_holder",
+    "is_private",
+    "is_socket",
+    "listen",
+    "own_directory",
+    "peer_uid",
+    "uid_of_xucred",
+]
 
 _SOL_LOCAL = 0
 _XUCRED_BYTES = 128  # more than any system's struct has
@@ -50,6 +60,17 @@ def is_private(directory: str) -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+
+
+def own_directory() -> str:
+    """Return this account's directory for sockets below the temporary one, which is made where it is missing.
+
+    Another account may have taken its name: it is used only if it is private, and never through a link.
+    """
+    directory = os.path.join(tempfile.gettempdir(), f"loom-{os.getuid()}")
+    with contextlib.suppress(OSError):
+        os.mkdir(directory, 0o700)
+    return "" if os.path.islink(directory) else directory
 
 
 def group_id_of(name: str) -> int:

@@ -171,7 +171,7 @@ async def test_a_path_that_is_too_long_leads_to_a_private_directory_named_in_the
     assert WriterLock(desk.files.lock).holder() == {"pid": os.getpid(), "socket": str(path)}
     assert await desk.call("echo", a=1) == {"a": 1}
     await desk.stop()
-    assert not path.parent.exists()
+    assert not path.exists()
 
 
 @pytest.fixture
@@ -198,6 +198,50 @@ async def test_a_private_runtime_directory_is_used_where_there_is_one(
     again = await desk.start()
     assert again.parent != runtime
     await desk.stop()
+
+
+async def test_sockets_of_long_paths_share_one_directory_of_the_account(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(runtime))
+    desk = Desk(deep)
+    path = await desk.start()
+    assert path.parent.parent == runtime
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert await desk.call("echo", a=1) == {"a": 1}
+    await desk.stop()
+    assert os.listdir(path.parent) == []
+    assert await desk.start() == path
+    await desk.stop()
+
+
+@pytest.mark.parametrize("taken", ["open", "link", "file"])
+async def test_a_directory_that_another_account_may_have_made_is_not_used(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(runtime))
+    name = runtime / f"loom-{os.getuid()}"
+    match taken:
+        case "open":
+            name.mkdir()
+            name.chmod(0o777)
+        case "link":
+            (private := runtime / "private").mkdir(0o700)
+            name.symlink_to(private)
+        case _:
+            name.touch()
+    desk = Desk(deep)
+    path = await desk.start()
+    assert runtime not in path.parents
+    assert await desk.call("echo", a=1) == {"a": 1}
+    await desk.stop()
+    assert not path.parent.exists()
 
 
 async def test_a_socket_that_a_killed_process_left_is_replaced(tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ async def golden_workspaces() -> list[list[Recorded]]:
 
 
 @cache
+def _directory() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="loom-golden-", ignore_cleanup_errors=True)  # goes with the process
+
+
+@cache
 def _unpacked() -> tuple[Path, ...]:
-    directory = Path(tempfile.mkdtemp(prefix="loom-golden-"))
-    return tuple(copied(golden, directory / golden.name) for golden in GOLDEN)
+    return tuple(copied(golden, Path(_directory().name, golden.name)) for golden in GOLDEN)
