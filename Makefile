@@ -22,6 +22,9 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RESTATE := @restatedev/restate-server@1.7.12
 UV     := uv==0.13.8
 
+# Hundreds of tests start a loom in a process of its own: where this is set, each of them compiles all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo browser test integrations conformance cluster-test cluster-demo cluster-servers postgres-server nightly slow reliability release docs lowest pythons sabotage check lint types layers format lock clean
