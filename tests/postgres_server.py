@@ -59,7 +59,7 @@ def why_missing() -> str | None:
     found = binaries()
     if found is None:
         return "there is no PostgreSQL here: `make postgres-server` installs one"
-    tried = as_user(_unprivileged(), [str(found / "postgres"), "--version"])
+    tried = as_user(unprivileged(), [str(found / "postgres"), "--version"])
     try:
         said = subprocess.run(tried, capture_output=True, text=True, cwd="/", check=False)
     except OSError as error:
@@ -70,15 +70,17 @@ def why_missing() -> str | None:
 class Server:
     """One server. `start` it, `stop` or `kill` it, start it again; `remove` it at last."""
 
-    def __init__(self, *, settings: dict[str, str] | None = None) -> None:
-        found = binaries()
+    def __init__(
+        self, *, settings: dict[str, str] | None = None, programs: Path | None = None, below: Path | None = None
+    ) -> None:
+        found = programs or binaries()
         assert found is not None
         self._bin = found
         self._settings = {"fsync": "off", "shared_buffers": "32MB", "max_connections": "100", **(settings or {})}
-        self.directory = Path(tempfile.mkdtemp(prefix="loom-pg-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="loom-pg-", dir=below))
         self.data = self.directory / "data"
         self.port = _free_port()
-        self._user = _unprivileged()
+        self._user = unprivileged()
         self._process: subprocess.Popen[bytes] | None = None
         if self._user is not None:
             os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
@@ -88,14 +90,27 @@ class Server:
         """The process of the postmaster, while it runs."""
         return None if self._process is None else self._process.pid
 
-    def make(self) -> Server:
-        """Make its files, and start it for the first time."""
+    def make(self, *more: str) -> Server:
+        """Make its files, with further options of `initdb`, and start it for the first time."""
         (secret := self.directory / "password").write_text(PASSWORD)
         if self._user is not None:
             os.chown(secret, self._user.pw_uid, self._user.pw_gid)
         made = ["--pgdata", str(self.data), "--username", "loom", "--pwfile", str(secret), "--encoding", "UTF8"]
-        self._run("initdb", *made, "--locale", "C", "--auth", "scram-sha-256", "--no-sync")
+        self._run("initdb", *made, "--locale", "C", "--auth", "scram-sha-256", "--no-sync", *more)
         return self.start()
+
+    def standby(self) -> Server:
+        """Make and start a second server, which copies this one and goes on streaming from it."""
+        other = Server(settings=self._settings, programs=self._bin)
+        source = f"host=127.0.0.1 port={self.port} user=loom password='{PASSWORD}' application_name=standby"
+        options = ["--wal-method", "stream", "--checkpoint", "fast", "--no-sync", "--write-recovery-conf"]
+        other._run("pg_basebackup", "--pgdata", str(other.data), "--dbname", source, *options)
+        return other.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the postmaster runs: a full disk may end it."""
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> Server:
         """Start it, and wait until it answers."""
@@ -127,10 +142,13 @@ class Server:
             time.sleep(0.02)
         raise RuntimeError(f"PostgreSQL did not start: {(self.directory / 'log').read_text()[-2_000:]}")
 
-    def url(self, *, workspace: str = "default", database: str = "postgres", **query: str) -> str:
-        """Return the store URL of a workspace, with the password."""
+    def url(
+        self, *, workspace: str = "default", database: str = "postgres", then: Server | None = None, **query: str
+    ) -> str:
+        """Return the store URL of a workspace, with the password; `then` is the server to try after this one."""
         more = "".join(f"&{name}={value}" for name, value in query.items())
-        return f"postgresql://loom:{QUOTED}@127.0.0.1:{self.port}/{database}?workspace={workspace}{more}"
+        hosts = ",".join(f"127.0.0.1:{each.port}" for each in (self, then) if each is not None)
+        return f"postgresql://loom:{QUOTED}@{hosts}/{database}?workspace={workspace}{more}"
 
     def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
         """Stop it as `pg_ctl stop -m` does."""
@@ -175,7 +193,7 @@ def as_user(user: pwd.struct_passwd | None, command: list[str]) -> list[str]:
     return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", *command]
 
 
-def _unprivileged() -> pwd.struct_passwd | None:
+def unprivileged() -> pwd.struct_passwd | None:
     """Return the user to run as: none for one who is not root."""
     if os.geteuid() != 0:
         return None

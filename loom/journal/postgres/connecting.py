@@ -62,19 +62,23 @@ def settings(url: PostgresUrl, options: PostgresOptions, *, name: str) -> dict[s
 
 
 async def connect(url: PostgresUrl, options: PostgresOptions, *, name: str, writing: bool) -> Connection:
-    """Open a connection; raise what its failure means. A wait that is cancelled leaves none open."""
+    """Open a connection, to the primary where it is for `writing`; raise what its failure means.
+
+    A wait that is cancelled leaves none open.
+    """
     try:
         async with asyncio.timeout(options.connect_timeout_s):
-            return await asyncpg.connect(**arguments(url, options, name=name))
+            return await asyncpg.connect(**arguments(url, options, name=name, primary=writing))
     except (LoomError, asyncio.CancelledError):
         raise
     except Exception as error:
         raise explained(error, url, writing=writing) from without_cause(error)
 
 
-def arguments(url: PostgresUrl, options: PostgresOptions, *, name: str) -> dict[str, Any]:
-    """Return the arguments with which asyncpg opens a connection of a journal."""
+def arguments(url: PostgresUrl, options: PostgresOptions, *, name: str, primary: bool) -> dict[str, Any]:
+    """Return the arguments with which asyncpg opens a connection of a journal, on its `primary` server or on any."""
     return {
+        "target_session_attrs": "primary" if primary else "any",
         "dsn": url.dsn,
         "password": url.password,
         "timeout": options.connect_timeout_s,

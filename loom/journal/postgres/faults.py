@@ -108,6 +108,11 @@ def explained(error: BaseException, url: PostgresUrl, *, writing: bool) -> LoomE
             f"{where} is damaged [{said}]; expected a sound database on a sound disk: run `loom verify`, then restore "
             "a backup"
         )
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return JournalReadOnlyError(
+            f"{where}: the server is a read-only replica, as is each that the URL names; expected the primary: name "
+            f"its host, or wait until one is promoted{nothing}"
+        )
     if isinstance(error, TimeoutError):
         return JournalBusyError(
             f"{where}: the server did not answer in time; expected an answer: check that it runs, and the network to it"

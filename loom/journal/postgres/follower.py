@@ -97,7 +97,7 @@ class Follower:
             self._fenced()
 
     async def _listen(self) -> Connection:
-        connection = await connect(self._url, self._options, name="loom follower", writing=False)
+        connection = await connect(self._url, self._options, name="loom follower", writing=True)
         try:
             await connection.execute("SET synchronous_commit = off")  # a beat that is lost is followed by another
             await connection.add_listener(self._url.channel, self._heard)

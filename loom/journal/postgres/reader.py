@@ -81,10 +81,10 @@ T = TypeVar("T")
 class PostgresReader:
     """Reads a journal while any process writes it. Opens at first use; close it when done."""
 
-    def __init__(self, url: PostgresUrl, *, options: PostgresOptions | None = None) -> None:
+    def __init__(self, url: PostgresUrl, *, options: PostgresOptions | None = None, primary: bool = False) -> None:
         self.url = url
         self._options = options or PostgresOptions()
-        self.sessions = Sessions(url, self._options, name="loom reader")
+        self.sessions = Sessions(url, self._options, name="loom reader", primary=primary)
         self._unfinished: tuple[list[int], int] = ([], 0)
         """The commands whose turns had no end when they were looked for last, and the last position at that time."""
 

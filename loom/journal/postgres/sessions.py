@@ -22,12 +22,16 @@ _CLOSE_S = 2.0
 
 
 class Sessions:
-    """Connections to one journal, at most so many at a time. Close it when done."""
+    """Connections to one journal, at most so many at a time. Close it when done.
 
-    def __init__(self, url: PostgresUrl, options: PostgresOptions, *, name: str) -> None:
+    Those of a process that writes go to the `primary` server: a replica may be behind what it has appended.
+    """
+
+    def __init__(self, url: PostgresUrl, options: PostgresOptions, *, name: str, primary: bool = False) -> None:
         self._url = url
         self._options = options
         self._name = name
+        self._primary = primary
         self._pool: Any = None
         self._opening = asyncio.Lock()
         self._process = os.getpid()
@@ -69,14 +73,14 @@ class Sessions:
     async def _opened(self) -> Any:
         async with self._opening:
             if self._pool is None:
-                first = await connect(self._url, self._options, name=self._name, writing=False)
+                first = await connect(self._url, self._options, name=self._name, writing=self._primary)
                 try:
                     await check_server(first, self._url, self._options, writing=False)
                     await meta_of(first, self._url)
                 finally:
                     first.terminate()
                 self._pool = await asyncpg.create_pool(
-                    **arguments(self._url, self._options, name=self._name),
+                    **arguments(self._url, self._options, name=self._name, primary=self._primary),
                     min_size=0,
                     max_size=self._options.readers,
                     reset=_as_it_is,

@@ -59,7 +59,7 @@ class PostgresStore(StoreReads[PostgresReader], Others):
         self.lock = WriterLock(files.lock)
         self._options = options
         self._clock = clock
-        self._reader = PostgresReader(url, options=options)
+        self._reader = PostgresReader(url, options=options, primary=True)
         name = name or f"{socket.gethostname()}:{os.getpid()}"
         sessions = self._reader.sessions
         self._writer = Writer(url, sessions, options=options, clock=clock, name=name, address=address)

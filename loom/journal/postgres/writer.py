@@ -125,7 +125,8 @@ class Writer:
         """Find the outcome of an append for certain, behind whatever is still committing; raise if there is none."""
         if not unknown.entry_hash:
             raise unknown
-        async with self._sessions.one(writing=True) as connection, connection.transaction():
+        # What fails here says nothing about the append: it does not say that nothing was written.
+        async with self._sessions.one() as connection, connection.transaction():
             await connection.execute(_LOCK)
             row = await connection.fetchrow(_RESOLVE, unknown.journal, unknown.sequence)
         if row is None or row["entry_hash"] != unknown.entry_hash:
