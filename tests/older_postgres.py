@@ -19,8 +19,8 @@ _MACHINES = {"x86_64": "x64", "aarch64": "arm64"}
 def older_server(version: int, installed: Path | None = None) -> Path | None:
     """Return the directory with `initdb` and `postgres` of a version, None where it is not installed.
 
-    It is looked for below `installed` or .venv-cluster. The package leaves the links of its libraries to a script, which
-    `npm install --ignore-scripts` does not run: they are made here.
+    It is looked for below `installed` or .venv-cluster. The package leaves the links of its libraries to a script,
+    which `npm install --ignore-scripts` does not run: they are made here.
     """
     machine = _MACHINES.get(platform.machine(), "x64")
     below = installed or Path(__file__).parents[1] / ".venv-cluster"

@@ -63,7 +63,7 @@ def fill(disk: Path) -> Path:
 
 
 async def appended_until_full(store: PostgresStore, tally: Tally) -> tuple[list[Receipt], LoomError]:
-    """Append until that fails, and read what is there; return what was acknowledged, and the failure, which must say what to do."""
+    """Append until that fails; return what was acknowledged, and the failure, which must say what to do."""
     receipts: list[Receipt] = []
     while True:
         tally.check(len(receipts) < _MOST, "the disk does not get full")
@@ -76,7 +76,7 @@ async def appended_until_full(store: PostgresStore, tally: Tally) -> tuple[list[
             return receipts, error
 
 
-async def goes_on(
+async def went_on(
     place: Place, store: PostgresStore, receipts: list[Receipt], failure: LoomError, tally: Tally
 ) -> None:
     """Append again now that there is room; all that was acknowledged must be there, and nothing else."""
@@ -112,7 +112,7 @@ async def judged(place: Place, small_disk: Path, tally: Tally) -> LoomError:
     ballast.unlink()
     if crashed:
         place.server.start()
-    await goes_on(place, store, receipts, failure, tally)
+    await went_on(place, store, receipts, failure, tally)
     await place.close(drop=False)
     return failure
 
