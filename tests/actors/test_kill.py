@@ -26,7 +26,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def start(directory: Path, first: int) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.actors.kill_worker", str(directory), str(first)],
         cwd=_ROOT,

@@ -24,7 +24,7 @@ _ROOT = Path(__file__).parents[2]
 
 def kill_again_and_again(directory: Path) -> None:
     chance = random.Random(7)
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
     for _ in range(_KILLS):
         with subprocess.Popen(
             [sys.executable, "-m", "tests.actors.sent_back_worker", str(directory)],
