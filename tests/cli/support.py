@@ -14,6 +14,8 @@ from typing import Any
 
 from typer.testing import CliRunner
 
+from tests.cli.forking import run_forked
+
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = "data: data\nworkspace: {workspace}\nmodules: [{module}]\n"
 
@@ -54,12 +56,18 @@ def invoke(*arguments: str | Path, config: Path | None = None, env: Mapping[str,
 
 
 def run(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None, stdin: str | None = None) -> Answer:
-    """Run a command as a process of its own."""
+    """Run a command as a process of its own, which has imported loom already."""
+    given = environment(**(env or {}))
+    return Answer(*run_forked([*map(str, arguments)], cwd=cwd, env=given, stdin=stdin or "", timeout_s=60))
+
+
+def run_started(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> Answer:
+    """Run a command in an interpreter that is started for it."""
     done = subprocess.run(
         [sys.executable, "-m", "loom.cli", *map(str, arguments)],
         cwd=cwd,
         env=environment(**(env or {})),
-        input=stdin,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=60,

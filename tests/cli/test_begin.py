@@ -9,12 +9,12 @@ from pathlib import Path
 
 from loom.journal import Recorded
 from loom.journal.sqlite.reader import Reader
-from tests.cli.support import REPOSITORY, run
+from tests.cli.support import REPOSITORY, run, run_started
 from tests.laws.test_law_10_each_value_once import repeated
 
 
 def test_what_init_writes_runs(tmp_path: Path) -> None:
-    made = run("init", "shop", cwd=tmp_path)
+    made = run_started("init", "shop", cwd=tmp_path)
     assert made.code == 0, made.err
     shop = tmp_path / "shop"
     assert sorted(path.name for path in shop.iterdir()) == ["loom.config.yaml", "refunds.py"]
@@ -29,7 +29,7 @@ def test_what_init_writes_runs(tmp_path: Path) -> None:
     assert "shop_lead" in large.out
     approval_id = large.out.split()[large.out.split().index("approval:") + 1]
     assert run("approve", approval_id, "--by", "kim", cwd=shop).code == 0
-    settled = run("run", "--once", cwd=shop)
+    settled = run_started("run", "--once", cwd=shop)
     assert settled.out.strip() == "1 unfinished turn, 1 ended"
     decision_id = run("decisions", "--json", cwd=shop).json[0]["decision_id"]
     assert "granted by kim" in run("why", decision_id, cwd=shop).out
@@ -46,7 +46,7 @@ def test_init_overwrites_nothing(tmp_path: Path) -> None:
 
 
 def test_the_demo_tells_its_story_and_leaves_its_journal_where_it_says(tmp_path: Path) -> None:
-    said = run("demo", cwd=tmp_path, env={"PYTHONPATH": ""})
+    said = run_started("demo", cwd=tmp_path, env={"PYTHONPATH": ""})
     assert said.code == 0, said.err
     for part in (
         "Within the limit",
