@@ -6,22 +6,30 @@ gets its own copy, so that pages keep the links that work where they are.
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 from loom.cli.commands.docs import headings, pages
 from loom.cli.reference import WRITTEN, written
 from release.building import ROOT
 
-__all__ = ["from_elsewhere", "navigation", "with_anchors", "write_site"]
+__all__ = ["WORKER", "dead_links", "from_elsewhere", "navigation", "with_anchors", "write_site"]
 
 _BEGIN = ("tutorial", "concepts", "how-to", "comparison", "packages")
 """Pages to begin with, in order; all others follow by their titles."""
 
 _FROM_ELSEWHERE = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^>]*>""")
+
+_LINK = re.compile(r"""<a\b[^>]*?\shref=["']?((?![a-z]+:|//)[^"'\s>]+)""")
+_ANCHOR = re.compile(r"""\s(?:id|name)=["']?([^"'\s>]+)""")
+
+WORKER = ROOT / "release" / "iframe-worker.js"
+"""What searches where a page was opened as a file."""
 
 _API = """# Python
 
@@ -44,6 +52,8 @@ def write_site(at: Path) -> None:
         target = source / page.relative_to(ROOT / "docs")
         target.parent.mkdir(exist_ok=True)
         target.write_text(_from_docs(page.read_text(encoding="utf-8")), encoding="utf-8")
+    (source / "assets").mkdir()
+    shutil.copyfile(WORKER, source / "assets" / WORKER.name)
     for name in WRITTEN:
         (source / f"{name}.md").write_text(with_anchors(written(name)), encoding="utf-8")
     (source / "python.md").write_text(_API, encoding="utf-8")
@@ -103,8 +113,12 @@ def _config() -> dict[str, object]:
                 {"media": "(prefers-color-scheme: dark)", "scheme": "slate"},
             ],
         },
+        # A page that is opened as a file cannot start the worker that searches: this stands in for it. The plugin would
+        # take one from another host, were there none of this name.
+        "extra": {"polyfills": [{"path": f"assets/{WORKER.name}", "async": False, "defer": False}]},
         "plugins": [
             "search",
+            "offline",
             {"mkdocstrings": {"handlers": {"python": {"paths": [str(ROOT)], "options": {"show_source": False}}}}},
         ],
         "markdown_extensions": [
@@ -123,9 +137,28 @@ def from_elsewhere(site: Path) -> dict[str, list[str]]:
     return {name: tags for name, tags in found.items() if tags}
 
 
+def dead_links(site: Path) -> dict[str, list[str]]:
+    """Return the links of a built site's pages to pages and headings that it has not, by page."""
+    text = {page: page.read_text(encoding="utf-8") for page in site.rglob("*.html")}
+    anchors = {page: set(_ANCHOR.findall(body)) for page, body in text.items()}
+    found: dict[str, list[str]] = {}
+    for page, body in text.items():
+        for link in map(html.unescape, _LINK.findall(body)):
+            path, _, heading = link.partition("#")
+            base = f"{site}{path}" if path.startswith("/") else page.parent / path  # the page for 404 is served anywhere
+            target = Path(unquote(str(base))).resolve() if path else page
+            target = target / "index.html" if target.is_dir() else target
+            if not target.exists() or (heading and target in anchors and unquote(heading) not in anchors[target]):
+                found.setdefault(str(page.relative_to(site)), []).append(link)
+    return found
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "--check":
-        if loads := from_elsewhere(Path(sys.argv[2])):
+        built = Path(sys.argv[2]).resolve()
+        if loads := from_elsewhere(built):
             sys.exit(f"pages load from elsewhere: {loads}")
+        if dead := dead_links(built):
+            sys.exit(f"links lead nowhere: {dead}")
     else:
         write_site(Path(sys.argv[1]))
