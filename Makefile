@@ -8,9 +8,10 @@
 #   make coverage   the tests of rooms that have a floor, and how much of each they run; ROOMS="gate" narrows them
 #   make reliability   inject every kind of fault: kills, power cuts, full disks, flipped bytes (some minutes)
 #   make release   wheel, sdist, SBOM and notes in dist/, built twice, checked; nothing is uploaded
-#   make docs      the pages and the reference as a site in site/, which needs no network
+#   make docs      the pages and the reference as a site in site/, which needs no server and no network
 #   make nightly   what takes too long for each change: frameworks, clusters, other widths and Pythons, sabotage
-#   make lowest    tests with the oldest dependencies that are allowed; make pythons: with other Pythons at hand
+#   make lowest    tests with the oldest dependencies that are allowed; make pythons: with other Pythons at hand, of
+#                  which make environments makes those that `make reliability` replays a journal with
 # Another Python than `python3`: make test PYTHON=python3.12
 
 PYTHON ?= python3
@@ -30,10 +31,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo browser test integrations conformance cluster-test cluster-demo cluster-servers postgres-server nightly slow reliability release docs lowest pythons sabotage check lint types layers format lock clean
+.PHONY: help demo browser test integrations conformance cluster-test cluster-demo cluster-servers postgres-server nightly slow reliability release docs lowest pythons environments sabotage coverage check lint types layers format lock clean
 
 help:
-	@sed -n '2,14s/^# *//p' Makefile
+	@sed -n '2,15s/^# *//p' Makefile
 
 demo: $(VENV)/.installed
 	@$(BIN)/loom demo $(ARGS)
@@ -115,22 +116,43 @@ $(VENV)-lowest/.installed: pyproject.toml
 	@$(VENV)-lowest/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --editable .
 	@touch $@
 
+# Each Python at hand, on the path or of pyenv, and an environment with what is locked.
+PYTHONS  := 3.12 3.13 3.14
+python_of = $(firstword $(shell for each in python$(1) "$${PYENV_ROOT:-$$HOME/.pyenv}/versions/$(1)".*/bin/python; do \
+              "$$each" -c '' 2>/dev/null && echo "$$each"; done))
+of_each   = @$(foreach each,$(PYTHONS),echo "== Python $(each)" && \
+              $(if $(call python_of,$(each)),$(call $(1),$(each)),echo SKIPPED: it is not on this machine) &&) true
+
+made      = $(MAKE) --no-print-directory $(VENV)-$(1)/.runtime
+tested    = $(MAKE) --no-print-directory $(VENV)-$(1)/.dev && \
+              $(VENV)-$(1)/bin/python -m pytest -p no:cacheprovider -n logical $(CORE) $(ARGS)
+
+environments:
+	$(call of_each,made)
+
 pythons:
-	@for each in python3.12 python3.13 python3.14; do \
-	  if $$each -c '' 2>/dev/null; then \
-	    test -f $(VENV)-$$each/.installed || { rm -rf $(VENV)-$$each && $$each -m venv $(VENV)-$$each && \
-	      $(VENV)-$$each/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[dev]' && \
-	      touch $(VENV)-$$each/.installed; } || exit 1; \
-	    echo "== $$each"; $(VENV)-$$each/bin/python -m pytest -p no:cacheprovider -n logical $(CORE) $(ARGS) || exit 1; \
-	  else echo "== $$each SKIPPED: it is not on this machine"; fi; done
+	$(call of_each,tested)
+
+$(VENV)-3.%/.runtime: pyproject.toml requirements/build.txt requirements/runtime.txt
+	@rm -rf $(@D)
+	@$(call python_of,3.$*) -m venv $(@D)
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/build.txt \
+	  -r requirements/runtime.txt
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)-3.%/.dev: requirements/dev.txt $(VENV)-3.%/.runtime
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/dev.txt
+	@touch $@
 
 # The site, by a generator in an environment of its own.
-docs: $(VENV)/.installed $(VENV)-docs/.installed
+docs: $(VENV)/.dev $(VENV)-docs/.installed browser
 	$(BIN)/python -m release.site build/site
 	cd build/site && ../../$(VENV)-docs/bin/zensical build --clean
 	$(BIN)/python -m release.site --check build/site/site
 	@rm -rf site && mv build/site/site site
-	@echo "look at it, with its search: python3 -m http.server --bind 127.0.0.1 --directory site"
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_site.py
+	@echo "open site/index.html in a browser; it needs no server and no network"
 
 $(VENV)-docs/.installed: release/docs.in pyproject.toml
 	@rm -rf $(VENV)-docs
@@ -140,8 +162,8 @@ $(VENV)-docs/.installed: release/docs.in pyproject.toml
 
 # All that takes too long for each change; each part goes on where another failed.
 nightly:
-	$(MAKE) --no-print-directory --keep-going check integrations conformance cluster-test slow reliability coverage sabotage \
-	  pythons lowest docs
+	LOOM_NIGHTLY=1 $(MAKE) --no-print-directory --keep-going check integrations conformance cluster-test slow environments \
+	  reliability coverage sabotage pythons lowest docs
 
 # Tests of rooms that need longer: the other widths of the browser, larger models.
 slow: $(VENV)/.dev browser

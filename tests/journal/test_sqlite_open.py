@@ -7,6 +7,7 @@ import builtins
 import contextlib
 import io
 import os
+import random
 import shutil
 import sqlite3
 import stat
@@ -123,7 +124,11 @@ async def test_a_foreign_database_is_refused_and_left_as_it_was(tmp_path: Path) 
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("raw", [b"x", b"Dear diary,\n" * 1_000, b"SQLite format 3\x00", os.urandom(8_192)])
+@pytest.mark.parametrize(
+    "raw",
+    [b"x", b"Dear diary,\n" * 1_000, b"SQLite format 3\x00", random.Random(1).randbytes(8_192)],
+    ids=["a letter", "a diary", "only a header", "noise"],
+)
 async def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(tmp_path: Path, raw: bytes) -> None:
     path = tmp_path / "journal.db"
     path.write_bytes(raw)
