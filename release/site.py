@@ -145,7 +145,7 @@ def dead_links(site: Path) -> dict[str, list[str]]:
     for page, body in text.items():
         for link in map(html.unescape, _LINK.findall(body)):
             path, _, heading = link.partition("#")
-            base = f"{site}{path}" if path.startswith("/") else page.parent / path  # the page for 404 is served anywhere
+            base = f"{site}{path}" if path.startswith("/") else page.parent / path  # 404.html
             target = Path(unquote(str(base))).resolve() if path else page
             target = target / "index.html" if target.is_dir() else target
             if not target.exists() or (heading and target in anchors and unquote(heading) not in anchors[target]):

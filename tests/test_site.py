@@ -75,7 +75,8 @@ def test_what_would_be_loaded_from_elsewhere_is_found(tmp_path: Path) -> None:
 
 def test_a_link_of_a_built_site_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text(
-        '<h1 id="one">x</h1><a href="#one">1</a> <a href="#two">2</a> <a class=x href="b.html#one">3</a> <a href=c.html>4</a>'
+        '<h1 id="one">x</h1><a href="#one">1</a> <a href="#two">2</a>'
+        '<a class=x href="b.html#one">3</a> <a href=c.html>4</a>'
         '<a href="https://example.org/none">5</a> <a href="/a.html">6</a> <a href="mailto:a@example.org">7</a>'
     )
     (tmp_path / "b.html").write_text('<h1 id="three">x</h1><a href="./a.html#one">1</a>')

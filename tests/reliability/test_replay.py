@@ -35,7 +35,7 @@ SURROUNDINGS = [
 ]
 
 FEWER = [each for number, each in enumerate(SURROUNDINGS) if number % 3 == number // 3 % 3]
-"""Every zone, every locale, and a seed of its own for each: what Pythons other than this one are given on a short run."""
+"""Every zone, every locale, and another seed for each: what Pythons other than this one are given on a short run."""
 
 
 def test_there_is_a_golden_journal() -> None:
@@ -127,5 +127,5 @@ def interpreter(version: str) -> str:
         check=False,
     )
     if imported.stdout.strip() != version:
-        pytest.skip(f"Python {version}: it has no environment with what loom needs (.venv-{version}): make environments")
+        pytest.skip(f"Python {version}: no environment has what loom needs (.venv-{version}): make environments")
     return found
