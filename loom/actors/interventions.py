@@ -15,22 +15,19 @@ from loom.clock import datetime_from_us
 from loom.decisions.entries import ApprovalAnsweredEntry
 from loom.errors import (
     ActorStoppedError,
-    AppendUnknownError,
     ApprovalAnsweredError,
     LoomError,
-    SequenceConflictError,
     TurnAbandonedError,
     TurnNotFoundError,
     UnknownActorError,
 )
 from loom.identity import short
+from loom.journal.appending import append_last
 from loom.journal.entry import Entry, StepReference
 from loom.journal.kinds import TurnAbandonedEntry, TurnRetriedEntry
-from loom.journal.store import Append, JournalStore, draft
+from loom.journal.store import draft
 
 __all__ = ["abandon", "answer", "note", "retry"]
-
-_TRIES = 5
 
 
 async def answer(system: ActorSystem, journal: str, command_id: str, entry: Intervention) -> None:
@@ -120,7 +117,8 @@ async def _do(
     try:
         cell = await system.cell(journal)
     except (UnknownActorError, ActorStoppedError):
-        await asyncio.shield(system.spawn(_append(system.services.store, journal, entry, command_id)))
+        ready = draft(entry, command_id=command_id)
+        await asyncio.shield(system.spawn(append_last(system.services.store, journal, (ready,))))
         return
 
     async def one_at_a_time() -> None:
@@ -130,22 +128,6 @@ async def _do(
             await in_cell(cell)
 
     await asyncio.shield(cell.keep_awake_for(one_at_a_time()))
-
-
-async def _append(store: JournalStore, journal: str, entry: Entry, command_id: str) -> None:
-    for attempt in range(_TRIES):
-        head = await store.head(journal)
-        try:
-            await store.append(Append(journal, head.sequence, (draft(entry, command_id=command_id),)))
-        except SequenceConflictError:
-            if attempt + 1 == _TRIES:
-                raise
-        except AppendUnknownError as unknown:
-            if await store.resolve(unknown) is None:
-                raise
-            return
-        else:
-            return
 
 
 def _has_ended(journal: str, command_id: str) -> TurnNotFoundError:

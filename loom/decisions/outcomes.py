@@ -8,10 +8,10 @@ from datetime import datetime
 
 from loom.decisions.entries import OutcomeObservedEntry
 from loom.decisions.traces import Traces
-from loom.errors import AppendUnknownError
 from loom.identity import By, Identity
 from loom.journal.admission import json_value
-from loom.journal.store import Append, JournalStore, draft
+from loom.journal.appending import append_last
+from loom.journal.store import JournalStore, draft
 
 __all__ = ["OUTCOME_JOURNAL", "Outcomes"]
 
@@ -51,10 +51,5 @@ class Outcomes:
             observed_at=self._now(),
         )
         async with self._lock:
-            head = await self._store.head(OUTCOME_JOURNAL)
-            try:
-                await self._store.append(Append(OUTCOME_JOURNAL, head.sequence, (draft(observed),)))
-            except AppendUnknownError as unknown:
-                if await self._store.resolve(unknown) is None:
-                    raise
+            await append_last(self._store, OUTCOME_JOURNAL, (draft(observed),))
         return observed

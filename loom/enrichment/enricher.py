@@ -29,11 +29,12 @@ from loom.enrichment.budget import Budget, Refused, Reservation
 from loom.enrichment.config import EnrichmentConfig
 from loom.enrichment.critic import Critic, CriticAnswer, fenced
 from loom.enrichment.entries import EnricherSetEntry, ImportEnrichedEntry, Settlement
-from loom.errors import AppendUnknownError, CriticError, LoomError, RunConflictError
+from loom.errors import CriticError, LoomError, RunConflictError
 from loom.identity import By, Identity, check_limit, new_id
+from loom.journal.appending import append_last
 from loom.journal.entry import Entry, Recorded
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import Append, Draft, JournalStore, draft
+from loom.journal.store import Draft, JournalStore, draft
 from loom.projections import Queries
 from loom.projections.joining import join
 from loom.sealing import Outgoing, Subjects
@@ -349,12 +350,7 @@ class Enricher:
 
     async def _write(self, entry: Entry) -> None:
         async with self._writing:
-            head = await self._store.head(ENRICHMENT_JOURNAL)
-            try:
-                await self._store.append(Append(ENRICHMENT_JOURNAL, head.sequence, (self._draft(entry),)))
-            except AppendUnknownError as unknown:
-                if await self._store.resolve(unknown) is None:
-                    raise
+            await append_last(self._store, ENRICHMENT_JOURNAL, (self._draft(entry),))
 
     async def _settle_lost(self) -> None:
         for reservation in await self._budget.unsettled():

@@ -16,11 +16,12 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from loom.decisions.entries import OutcomeObservedEntry
 from loom.decisions.outcomes import OUTCOME_JOURNAL
 from loom.decisions.rows import decision_parts
-from loom.errors import AdmissionError, AppendUnknownError, ImportMapError, SequenceConflictError
+from loom.errors import AdmissionError, ImportMapError
 from loom.history.reading import RawRow, Rows
 from loom.identity import By, Identity
 from loom.journal.admission import json_value
-from loom.journal.store import Append, Draft, JournalStore, draft
+from loom.journal.appending import Prepared, append_prepared
+from loom.journal.store import Draft, JournalStore, draft
 from loom.projections import Queries
 
 __all__ = ["FIELDS", "OutcomeImport", "OutcomeReport", "RefusedRow"]
@@ -40,7 +41,6 @@ _TRUTHS: Mapping[str, bool | None] = {
 _BATCH = 500
 _SHOWN = 1_000
 _MOST_ROWS = 1_000_000
-_MOST_TRIES = 20
 _KNOWN = "SELECT position, decision_id FROM trace_decisions WHERE decision_id IN (SELECT value FROM json_each(?))"
 
 
@@ -114,8 +114,8 @@ class OutcomeImport:
             else:
                 refused.append(row)
         names = await self._decisions({each.name for each in found}, source)
-        known = await self._observed()
-        new: list[tuple[str, _Row]] = []
+        known, after = await self._observed()
+        new: list[tuple[str, str, _Row]] = []
         same = 0
         for row in found:
             decision_id = names.get(row.name)
@@ -125,9 +125,9 @@ class OutcomeImport:
                 same += 1
             else:
                 known.add(key)
-                new.append((decision_id, row))
+                new.append((key, decision_id, row))
         refused.sort()
-        written = await self._write(new, by) if by is not None and not refused else 0
+        written = await self._write(new, by, after=after) if by is not None and not refused else 0
         return OutcomeReport(
             rows=count, new=len(new), same=same, refused=len(refused), listed=tuple(refused[:_SHOWN]), written=written
         )
@@ -150,19 +150,20 @@ class OutcomeImport:
             return {own[name]: name for at, name in positions.items() if ids.get(at) == name}
         return {name: ids[at] for at, name in positions.items() if at in ids}
 
-    async def _observed(self) -> set[str]:
-        """Return what was observed before, out of its journal."""
+    async def _observed(self, after: int = 0) -> tuple[set[str], int]:
+        """Return what was observed after a sequence, out of its journal, and how far that is."""
         found = set()
-        async for recorded in self._store.read(OUTCOME_JOURNAL):
-            entry = recorded.entry
+        async for recorded in self._store.read(OUTCOME_JOURNAL, after=after):
+            entry, after = recorded.entry, recorded.sequence
             if isinstance(entry, OutcomeObservedEntry):
                 found.add(_key(entry.decision_id, entry.correct, entry.actual, entry.feedback))
-        return found
+        return found, after
 
-    async def _write(self, new: Sequence[tuple[str, _Row]], by: By) -> int:
+    async def _write(self, new: Sequence[tuple[str, str, _Row]], by: By, *, after: int) -> int:
+        """Write rows batch by batch, without those that someone else observes meanwhile; return how many it wrote."""
         now, who = self._now(), Identity.of(by).written("observed_by")
-        drafts = [
-            draft(
+        drafts = {
+            key: draft(
                 OutcomeObservedEntry(
                     decision_id=decision_id,
                     correct=row.correct,
@@ -172,31 +173,36 @@ class OutcomeImport:
                     **who,
                 )
             )
-            for decision_id, row in new
-        ]
-        for batch in _batches(drafts):
-            await self._append(batch)
-        return len(drafts)
+            for key, decision_id, row in new
+        }
+        written = 0
+        for keys in _batches(list(drafts)):
+            left = {key: drafts[key] for key in keys}
+            after = await self._append(left, after)
+            written += len(left)
+        return written
 
-    async def _append(self, batch: Sequence[Draft]) -> None:
-        for left in reversed(range(_MOST_TRIES)):
-            head = await self._store.head(OUTCOME_JOURNAL)
+    async def _append(self, left: dict[str, Draft], after: int) -> int:
+        """Append what is left of a batch, and return the last sequence that was seen.
+
+        What was observed since the file was read is taken out of `left`.
+        """
+
+        async def prepare() -> Prepared | None:
+            nonlocal after
             await self._store.room()
-            try:
-                await self._store.append(Append(OUTCOME_JOURNAL, head.sequence, tuple(batch)))
-            except AppendUnknownError as unknown:
-                if await self._store.resolve(unknown) is None:
-                    raise
-            except SequenceConflictError:  # an outcome was observed meanwhile
-                if not left:
-                    raise
-                continue
-            return
+            observed, after = await self._observed(after)
+            for key in observed & left.keys():
+                del left[key]
+            return Prepared(after, tuple(left.values())) if left else None
+
+        receipt = await append_prepared(self._store, OUTCOME_JOURNAL, prepare)
+        return after if receipt is None else receipt.sequence
 
 
-def _batches(drafts: Sequence[Draft]) -> Iterator[Sequence[Draft]]:
-    for begin in range(0, len(drafts), _BATCH):
-        yield drafts[begin : begin + _BATCH]
+def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    for begin in range(0, len(keys), _BATCH):
+        yield keys[begin : begin + _BATCH]
 
 
 def _check(mapping: Mapping[str, str], rows: Rows, source: str | None) -> None:

@@ -10,16 +10,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from loom.background import finished
-from loom.errors import AppendUnknownError, JournalReadOnlyError, SequenceConflictError
+from loom.errors import JournalReadOnlyError
+from loom.journal.appending import Prepared, append_prepared
 from loom.journal.entry import Entry, Recorded
 from loom.journal.following import followers_of
-from loom.journal.store import Append, Draft, JournalReader, JournalWriter, draft
+from loom.journal.store import Draft, JournalReader, JournalWriter, draft
 
 __all__ = ["SingletonJournal"]
-
-_RACES = 50
-"""How often an entry is made again after another process appended first; each time, one of them has got on."""
-_PAUSE_S = 0.001
 
 
 class SingletonJournal:
@@ -88,33 +85,20 @@ class SingletonJournal:
         caller is cancelled.
         """
 
+        async def prepare() -> Prepared | None:
+            await self.load()
+            entry = make()
+            return None if entry is None else Prepared(self._sequence, (self._draft(entry),))
+
         async def one_at_a_time() -> None:
             async with self._lock:
-                for race in range(1, _RACES + 1):
-                    await self.load()
-                    entry = make()
-                    if entry is None:
-                        return
-                    try:
-                        await self._append(entry)
-                    except SequenceConflictError:
-                        if race == _RACES:
-                            raise
-                        await asyncio.sleep(_PAUSE_S * race)
-                        continue
-                    await self.load()
-                    return
+                store = self._store
+                if isinstance(store, JournalWriter):
+                    if await append_prepared(store, self._name, prepare) is not None:
+                        await self.load()
+                elif await prepare() is not None:
+                    raise JournalReadOnlyError(
+                        f"journal [{self._name}] is open for reading; expected a store: open the workspace as a loom"
+                    )
 
         await finished(one_at_a_time())
-
-    async def _append(self, entry: Entry) -> None:
-        store = self._store
-        if not isinstance(store, JournalWriter):
-            raise JournalReadOnlyError(
-                f"journal [{self._name}] is open for reading; expected a store: open the workspace as a loom"
-            )
-        try:
-            await store.append(Append(self._name, self._sequence, (self._draft(entry),)))
-        except AppendUnknownError as unknown:
-            if await store.resolve(unknown) is None:
-                raise

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Literal
 
-from loom.errors import AdmissionError, AppendUnknownError
+from loom.errors import AdmissionError
 from loom.identity import By, Identity
+from loom.journal.appending import append_last
 from loom.journal.entry import Entry
-from loom.journal.store import Append, Draft, JournalStore, draft
+from loom.journal.store import Draft, JournalStore, draft
 from loom.precedents.contradictions import Contradiction, Contradictions, DecidedSo
 from loom.precedents.resolutions import CONTRADICTION_JOURNAL, ContradictionResolvedEntry
 from loom.precedents.search import Precedents
@@ -58,12 +59,7 @@ class OpenContradictions:
                 reason=reason,
                 cases=found.cases,
             )
-            head = await self._store.head(CONTRADICTION_JOURNAL)
-            try:
-                await self._store.append(Append(CONTRADICTION_JOURNAL, head.sequence, (self._draft(entry),)))
-            except AppendUnknownError as unknown:
-                if await self._store.resolve(unknown) is None:
-                    raise
+            await append_last(self._store, CONTRADICTION_JOURNAL, (self._draft(entry),))
         return await self._precedents.contradiction(found.situation)
 
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from loom.actors import Actor, ActorSystem, Command
 from loom.actors.cell import Cell
+from loom.engine.local import LocalEngine
 from loom.errors import LoomError
 from loom.journal.store import JournalStore
 from loom.runtime import Loom
@@ -121,7 +122,9 @@ async def main(opener: str, address: str, directory: Path, name: str, *more: str
     Desk.gate = directory.parent / f"go-{name}"
     if "revives" in more:
         ActorSystem.on_invalidated = revive  # type: ignore[method-assign, assignment]
-    loom = Node.open(f"sqlite:////{directory}/journal.db", actors=[Desk], by="ops", resume=True)
+    loom = Node.open(
+        f"sqlite:////{directory}/journal.db", actors=[Desk], by="ops", resume=True, engine=lambda _: LocalEngine()
+    )
     async with loom:
         owned = Owned()
         loom.actors.services.ownership = owned
