@@ -1,6 +1,6 @@
 """Appending to a journal that other processes append to as well, one entry or batch at a time, without owning it.
 
-A registry, the outcomes, the enrichments: their journals have no owner, and are never acquired. Whoever appends says
+A registry, the outcomes, the enrichments: their journals have no owner, and are never acquired. Each append says
 after which entry. Where another process was first, the store refuses, and the append is made again, from what was
 appended first. An actor's journal has an owner, whose cell is rebuilt instead.
 """
