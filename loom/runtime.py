@@ -67,8 +67,9 @@ from loom.precedents import EquivalenceRegistry, Memory, OpenContradictions, Pre
 from loom.precedents.index import uncount
 from loom.precedents.sealed_class import SealedClasses, keep_classes
 from loom.precedents.similarity import Embed
-from loom.projections import ProjectionStatus, Projector, Queries, Snapshots, Views
+from loom.projections import Projection, ProjectionStatus, Projector, Queries, Snapshots, Views
 from loom.proof.opening import compare_anchors, journal_lost_heads
+from loom.publishing import Publisher, publisher_of
 from loom.reactors import Reactors
 from loom.replay import Replay
 from loom.replay.audit import AuditedPolicies
@@ -154,6 +155,8 @@ class Loom(Lifecycle):
     budget: Budget
     enricher: Enricher | None
     """Follows the decisions where a critic was given, or the config names a model."""
+    publisher: Publisher | None = None
+    """Publishes views in PostgreSQL where the config names some."""
     parts: Mapping[str, Any]
     """What extensions started, by their names."""
     store: JournalStore
@@ -464,6 +467,7 @@ class Loom(Lifecycle):
             self._deadlines.start()
             self._stack.push_async_callback(self._deadlines.close)
         await self._start_enricher(config, queries, make_draft)
+        await self._start_publisher(config, make_draft)
         await self._start_parts()
         await self._start_schedules(config, make_draft)
         await self.subjects.carry_out()
@@ -534,6 +538,16 @@ class Loom(Lifecycle):
             if not wanted.llm_enrichment.in_background:
                 self.actors.services.hold_reply = self.enricher.hold
 
+    async def _start_publisher(self, config: LoomConfig, make_draft: Callable[[Entry], Draft]) -> None:
+        if not self.resumes:
+            return
+        self.publisher = publisher_of(
+            config, self.files, self.store, self._projections(), make_draft=make_draft, background=self.background
+        )
+        if self.publisher is not None:
+            self._stack.push_async_callback(self.publisher.close)
+            await self.publisher.start()
+
     async def _start_parts(self) -> None:
         parts: dict[str, Any] = {}
         self.parts = parts
@@ -579,12 +593,11 @@ class Loom(Lifecycle):
     async def _open_views(self, config: LoomConfig) -> tuple[Queries, Snapshots]:
         views = Views(self._place.files.views)
         self._stack.push_async_callback(views.close)
-        brought = [projection for extension in self.extensions for projection in extension.projections]
         vault = self.subjects.vault
         projector = Projector(
             self.store,
             views,
-            [*own_projections(), *brought],
+            self._projections(),
             batch=config.projections.batch,
             opener=None if vault is None else SealedClasses(vault),
             background=self.background,
@@ -594,6 +607,9 @@ class Loom(Lifecycle):
         self._stack.push_async_callback(projector.close)
         self._projector = projector
         return Queries(views, projector, timeout_s=config.projections.query_timeout_s), Snapshots(views)
+
+    def _projections(self) -> list[Projection]:
+        return [*own_projections(), *(each for extension in self.extensions for each in extension.projections)]
 
     def _opened(self) -> Projector:
         if self._projector is None:

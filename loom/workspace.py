@@ -40,6 +40,7 @@ from loom.policies.tables import Table, load_table
 from loom.precedents import PrecedentsProjection
 from loom.precedents.similarity import Embed, Similarity, SimilarityConfig
 from loom.projections import Projection, Queries
+from loom.publishing.config import PublishConfig
 from loom.sealing import SealingConfig
 from loom.spend.config import ModelsConfig, SpendConfig
 from loom.spend.models import ModelSpend
@@ -235,6 +236,7 @@ def sections() -> dict[str, type[Section]]:
         "similarity": SimilarityConfig,
         "sealing": SealingConfig,
         "people": PeopleConfig,
+        "publish": PublishConfig,
         "cluster": ClusterConfig,
         "restate": RestateConfig,
     }

@@ -13,6 +13,7 @@ from loom.actors.wait_entries import WaitBegunEntry
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalRequestedEntry
 from loom.journal.entry import Recorded, Step
 from loom.journal.kinds import TurnDivergedEntry, TurnFailedEntry, TurnResumedEntry
+from loom.projections.published import Published
 from loom.projections.sql import script
 
 __all__ = ["TurnsProjection"]
@@ -65,6 +66,7 @@ class TurnsProjection:
     kinds = None
     schema = script("loom.actors", "turns_view.sql")
     tables = ("turns", "turn_open")
+    publish = (Published("turns", indexes=(("received_at_us",),)),)
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""

@@ -47,6 +47,7 @@ from loom.cli.commands import (
     turns,
     upgrade,
     verify,
+    views,
     witness,
 )
 from loom.cli.helping import FrontDoor
@@ -114,6 +115,7 @@ for part in (
     upgrade,
     copy,
     doctor,
+    views,
     export,
     prove,
     archive,

@@ -13,6 +13,7 @@ from loom.clock import us_from_datetime
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalEscalatedEntry, ApprovalRequestedEntry
 from loom.journal.entry import Recorded
 from loom.journal.kinds import ENDINGS
+from loom.projections.published import Published
 from loom.projections.sql import script
 
 __all__ = ["ApprovalsProjection"]
@@ -55,6 +56,10 @@ class ApprovalsProjection:
     kinds = frozenset({"approval_requested", "approval_answered", "approval_escalated", *ENDINGS})
     schema = script("loom.decisions", "approvals.sql")
     tables = ("approvals", "approval_events")
+    publish = (
+        Published("approvals", text=("reason", "comment"), indexes=(("requested_at_us",),)),
+        Published("approval_events"),
+    )
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""

@@ -9,6 +9,7 @@ import json
 import sqlite3
 
 from loom.journal.entry import Recorded
+from loom.projections.published import Published
 from loom.projections.sql import script
 
 __all__ = ["EffectsProjection"]
@@ -35,6 +36,7 @@ class EffectsProjection:
     kinds = frozenset({_INTENDED, _PERFORMED})
     schema = script("loom.decisions", "effects.sql")
     tables = ("turn_effects",)
+    publish = (Published("turn_effects"),)
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the table."""

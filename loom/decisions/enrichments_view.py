@@ -8,6 +8,7 @@ from loom.decisions.enrichments import EnrichmentEntry, EnrichmentFailedEntry, E
 from loom.decisions.entries import DecisionJournalEntry
 from loom.decisions.rows import written_decision
 from loom.journal.entry import Recorded
+from loom.projections.published import Published
 from loom.projections.sql import script
 
 __all__ = ["EnrichmentsProjection"]
@@ -34,6 +35,7 @@ class EnrichmentsProjection:
     kinds = frozenset({_SET, "decision", "enrichment", "enrichment_refused", "enrichment_failed"})
     schema = script("loom.decisions", "enrichments.sql")
     tables = ("enrichment_waiting", "enrichments", "enrichment_followed")
+    publish = (Published("enrichments"),)
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""

@@ -8,6 +8,7 @@ from typing import Any
 from loom.decisions.entries import DecisionJournalEntry
 from loom.decisions.model_calls import ModelCalledEntry
 from loom.journal.entry import Recorded
+from loom.projections.published import Published
 from loom.projections.sql import script
 
 __all__ = ["ModelCallsProjection", "answer_in"]
@@ -35,6 +36,7 @@ class ModelCallsProjection:
     kinds = frozenset({ModelCalledEntry.kind, DecisionJournalEntry.kind})
     schema = script("loom.decisions", "model_calls.sql")
     tables = ("model_calls",)
+    publish = (Published("model_calls", indexes=(("recorded_at_us",),)),)
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the table."""

@@ -11,6 +11,7 @@ import sqlite3
 
 from loom.decisions.entries import RunEndedEntry, RunStartedEntry
 from loom.journal.entry import Recorded
+from loom.projections.published import Published
 from loom.projections.sql import script
 
 __all__ = ["RunsProjection"]
@@ -35,6 +36,7 @@ class RunsProjection:
     kinds = frozenset({"run_started", "run_ended"})
     schema = script("loom.decisions", "runs.sql")
     tables = ("runs",)
+    publish = (Published("runs"),)
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the table."""

@@ -14,6 +14,7 @@ from loom.decisions.rows import decided_at_us, decision_row, written_decision
 from loom.decisions.traces_page import TracesPage
 from loom.journal.entry import Recorded
 from loom.journal.kinds import CommandReceivedEntry, TurnDivergedEntry
+from loom.projections.published import Published
 from loom.projections.sql import script
 
 __all__ = ["TracesProjection"]
@@ -128,6 +129,10 @@ class TracesProjection:
         "trace_run_actors",
         "trace_divergences",
         "trace_observed_days",
+    )
+    publish = (
+        Published("trace_decisions", text=("rationale",), indexes=(("recorded_at_us",), ("decided_at_us",))),
+        Published("trace_outcomes"),
     )
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:

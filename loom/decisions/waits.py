@@ -19,6 +19,7 @@ from loom.journal.entry import Recorded
 from loom.journal.kinds import TurnContinuedEntry
 from loom.projections import Queries, Row
 from loom.projections.confirming import Confirmation
+from loom.projections.published import Published
 from loom.projections.sql import script
 
 __all__ = ["Wait", "WaitsProjection", "waited", "waits_of"]
@@ -49,6 +50,7 @@ class WaitsProjection:
     kinds = frozenset({_BEGUN, _ENDED, TurnContinuedEntry.kind})
     schema = script("loom.decisions", "waits.sql")
     tables = ("turn_waits",)
+    publish = (Published("turn_waits"),)
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the table."""

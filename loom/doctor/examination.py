@@ -8,6 +8,7 @@ from loom.doctor.keeping import check_keeping
 from loom.doctor.machine import check_journal, check_place
 from loom.doctor.opening import check_opening
 from loom.doctor.people import check_people
+from loom.doctor.publishing import check_published
 from loom.doctor.running import check_running, check_views
 from loom.doctor.server import check_elected, check_server_journal
 from loom.extension import Check, installed
@@ -44,6 +45,8 @@ async def examine(place: Workspace) -> AsyncIterator[Check]:
         async for check in check_people(place):
             yield check
         async for check in check_views(place):
+            yield check
+        async for check in check_published(place):
             yield check
 
 

@@ -8,6 +8,7 @@ import sqlite3
 from loom.journal.entry import Recorded
 from loom.monitors.entries import FindingEntry, MonitorTickEntry, ObservedEntry
 from loom.projections import Confirmation
+from loom.projections.published import Published
 from loom.projections.sql import script
 
 __all__ = ["CONFIRM_OBSERVATIONS", "MonitorsProjection"]
@@ -34,6 +35,7 @@ class MonitorsProjection:
     kinds = frozenset({ObservedEntry.kind, MonitorTickEntry.kind, FindingEntry.kind})
     schema = script("loom.monitors", "views.sql")
     tables = ("monitor_observations",)
+    publish = (Published("monitor_observations"),)
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the table."""

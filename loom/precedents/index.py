@@ -20,6 +20,7 @@ from loom.policies.entries import PolicyAdoptedEntry
 from loom.precedents.entries import EquivalenceRuleRegisteredEntry
 from loom.precedents.sealed_class import OpenedClass
 from loom.precedents.sums import SUM_TABLES, count_decision, count_import, declare_facets, drop_import
+from loom.projections.published import Published
 from loom.projections.sql import script
 from loom.sealing.markers import placeholder_of
 
@@ -155,6 +156,7 @@ class PrecedentsProjection:
         "precedent_closed",
         *SUM_TABLES,
     )
+    publish = (Published("precedents", text=("rationale",), indexes=(("recorded_at_us",),)),)
     opened_tables: Mapping[str, frozenset[str]] = {
         "precedents": CLASS,
         **dict.fromkeys(

@@ -6,6 +6,7 @@ from loom.projections.confirming import Confirmation, Differences, Row
 from loom.projections.digest import digest, dump
 from loom.projections.projection import Checkpoint, PageProjection, Projection, ProjectionStatus
 from loom.projections.projector import EntrySource, Progress, Projector
+from loom.projections.published import Published, Publishes
 from loom.projections.queries import Queries
 from loom.projections.read_only import open_views_for_reading
 from loom.projections.snapshots import Snapshot, Snapshots
@@ -21,6 +22,8 @@ __all__ = [
     "Projection",
     "ProjectionStatus",
     "Projector",
+    "Published",
+    "Publishes",
     "Queries",
     "Row",
     "Snapshot",

@@ -127,7 +127,14 @@ async def house(visit: Visit, request: Request) -> HouseView:
     entries = await latest_entries(loom, limit=_LAST, hidden=_hidden(visit))
     return HouseView(
         as_of=as_of,
-        signs=(await _journal(visit), *_checkpoints(visit), *_views(visit), *_agents(visit), *_background(visit)),
+        signs=(
+            await _journal(visit),
+            *_checkpoints(visit),
+            *_views(visit),
+            *_published(visit),
+            *_agents(visit),
+            *_background(visit),
+        ),
         entries=tuple(_entry(each) for each in entries),
         schedules=tuple(
             ScheduleShown(name=each.name, to=each.journal, next_at=each.next_at, handled_until=each.handled_until)
@@ -224,6 +231,24 @@ def _views(visit: Visitor) -> list[Sign]:
         text = f"the slowest is {lag:,} entries behind the journal"
         return [Sign(tone="warn", about="Views", text=text, advice="Pages wait for it; it catches up by itself.")]
     return [Sign(tone="good", about="Views", text="up to date", advice="")]
+
+
+def _published(visit: Visitor) -> list[Sign]:
+    """Say how far the published views are, where this process publishes them."""
+    publisher = visit.loom.publisher
+    if publisher is None:
+        return []
+    about, status = "Published views", publisher.status()
+    problems = [f"{each.name}: {each.problem}" for each in status if each.problem]
+    if problems or publisher.problem:
+        advice = "See docs/postgres.md. The log of the server says more."
+        said = problems or [str(publisher.problem)]
+        return [Sign(tone="bad", about=about, text=each, advice=advice) for each in said]
+    if not publisher.leads:
+        return [Sign(tone="good", about=about, text="another process publishes them", advice="")]
+    lag = max((each.lag for each in status), default=0)
+    text = "up to date" if lag <= _WORTH_SAYING else f"the slowest is {lag:,} entries behind the journal"
+    return [Sign(tone="good" if lag <= _WORTH_SAYING else "warn", about=about, text=text, advice="")]
 
 
 def _agents(visit: Visitor) -> list[Sign]:

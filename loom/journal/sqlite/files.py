@@ -2,6 +2,7 @@
 
 <name>.db         the journal: touched through SQLite only (reliability: finding 2)
 <name>.views.db   the projections: may be deleted at any time
+<name>.published.db  what this process has published of the projections: may be deleted at any time
 <name>.tree       the Merkle tree of the journal (see loom.proof): may be deleted at any time
 <name>.keys       keys of what is sealed, wrapped; made where something is (see loom.sealing)
 <name>.heads      positions and hashes, kept outside the database
@@ -47,6 +48,7 @@ class JournalFiles:
         stem = self.journal.with_suffix("") if self.journal.suffix == ".db" else self.journal
         self.wal = Path(f"{self.journal}-wal")
         self.views = Path(f"{stem}.views.db")
+        self.published = Path(f"{stem}.published.db")
         self.tree = Path(f"{stem}.tree")
         self.heads = Path(f"{stem}.heads")
         self.lock = Path(f"{stem}.lock")
