@@ -2,6 +2,7 @@
 #   make demo     the discount story, on the terminal          make check    everything that is not a test
 #   make test     all tests; ARGS="-k word" narrows them       make lock     pin anew after a change in pyproject.toml
 #   make sabotage   take guards away, and see that tests fail
+#   make mutation   the core with one small fault at a time: how many its tests find out; ARGS="chain" narrows them
 #   make integrations   tests with LangChain, LangGraph and others, in an environment of their own
 #   make conformance   other people's readers of what `loom export --as` writes, in an environment of their own
 #   make cluster-test   tests with PostgreSQL and Restate, which are installed where there are none; make cluster-demo
@@ -31,10 +32,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo browser test integrations conformance cluster-test cluster-demo cluster-servers postgres-server nightly slow reliability release docs lowest pythons environments sabotage coverage check lint types layers format lock clean
+.PHONY: help demo browser test integrations conformance cluster-test cluster-demo cluster-servers postgres-server nightly slow reliability release docs lowest pythons environments sabotage mutation coverage check lint types layers format lock clean
 
 help:
-	@sed -n '2,15s/^# *//p' Makefile
+	@sed -n '2,16s/^# *//p' Makefile
 
 demo: $(VENV)/.installed
 	@$(BIN)/loom demo $(ARGS)
@@ -85,6 +86,10 @@ reliability: $(VENV)/.dev
 # Takes away one guard after the other: each has to be missed by the tests of its room. WORDS="limit" narrows them.
 sabotage: $(VENV)/.dev
 	$(BIN)/python -m tests.sabotage $(WORDS)
+
+# Writes mutation.json; `python -m tests.mutation --page` makes docs/mutation.md out of it.
+mutation: $(VENV)/.dev
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 # Not part of .ci/run: it takes some minutes.
 coverage: $(VENV)/.dev
@@ -163,7 +168,7 @@ $(VENV)-docs/.installed: release/docs.in pyproject.toml
 # All that takes too long for each change; each part goes on where another failed.
 nightly:
 	LOOM_NIGHTLY=1 $(MAKE) --no-print-directory --keep-going check integrations conformance cluster-test slow environments \
-	  reliability coverage sabotage pythons lowest docs
+	  reliability coverage sabotage mutation pythons lowest docs
 
 # Tests of rooms that need longer: the other widths of the browser, larger models.
 slow: $(VENV)/.dev browser

@@ -1,0 +1,54 @@
+"""The core, whose mutants are tried: each module, and the test files that judge it.
+
+Which test of these runs a line is measured. Tests that start processes judge only what runs in their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["CORE", "PLANTED"]
+
+CORE: Mapping[str, tuple[str, ...]] = {
+    "loom/absent.py": ("tests/journal/test_entry.py", "tests/journal/test_entry_text.py"),
+    "loom/journal/admission.py": ("tests/journal/test_admission.py", "tests/journal/test_entry_text.py"),
+    "loom/journal/chain.py": (
+        "tests/journal/test_chain.py",
+        "tests/journal/test_format_3.py",
+        "tests/journal/test_verify.py",
+    ),
+    "loom/journal/merkle.py": (
+        "tests/journal/test_merkle.py",
+        "tests/journal/test_roots.py",
+        "tests/proof/test_tree.py",
+    ),
+    "loom/journal/plain.py": ("tests/journal/test_admission.py", "tests/journal/test_entry.py"),
+    "loom/journal/serialisation.py": (
+        "tests/journal/test_admission.py",
+        "tests/journal/test_entry.py",
+        "tests/journal/test_entry_text.py",
+    ),
+    "loom/journal/singleton.py": ("tests/journal/test_singleton.py", "tests/actors/test_model_budget.py"),
+    "loom/journal/sqlite/verify.py": ("tests/journal/test_verify.py", "tests/journal/test_format_3.py"),
+    "loom/journal/sqlite/writer.py": (
+        "tests/journal/test_sqlite_contract.py",
+        "tests/journal/test_sqlite_faults.py",
+        "tests/journal/test_sqlite_open.py",
+    ),
+    "loom/policies/canonical.py": ("tests/policies/test_canonical.py", "tests/policies/test_identity.py"),
+    "loom/policies/evaluation.py": ("tests/policies/test_evaluation.py", "tests/policies/test_policy.py"),
+    "loom/policies/registry.py": ("tests/policies/test_registry.py", "tests/policies/test_adoption.py"),
+    "loom/projections/projector.py": ("tests/projections/test_projector.py", "tests/projections/test_rebuild.py"),
+    "loom/projections/writer.py": (
+        "tests/projections/test_projector.py",
+        "tests/projections/test_rebuild.py",
+        "tests/projections/test_verifying.py",
+    ),
+    "loom/proof/notes.py": ("tests/proof/test_checkpoints.py", "tests/proof/test_verifier.py"),
+    "loom/proof/tree.py": ("tests/proof/test_tree.py", "tests/proof/test_checkpoints.py"),
+    "loom/proof/verify.py": ("tests/proof/test_verifier.py",),
+    "loom/spend/guard.py": ("tests/actors/test_model_budget.py", "tests/enrichment/test_budget.py"),
+}
+
+PLANTED: Mapping[str, tuple[str, ...]] = {"tests/mutation/planted.py": ("tests/mutation/planted_tests.py",)}
+"""Not part of the core: it shows that what no test asks for survives."""
