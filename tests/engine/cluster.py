@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
+import sqlite3
 from collections import Counter
+from collections.abc import Collection
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from loom.journal import Recorded
 from tests.engine.ports import free_ports
 from tests.engine.worker import Worker
 from tests.postgres_server import Place
+from tests.reliability.forks import Zygote
 from tests.restate_server import RestateServers
 
 __all__ = ["Cluster"]
@@ -22,8 +27,11 @@ KEY = "the key that all nodes of the tests share"
 class Cluster:
     """Nodes `n0`, `n1`, … in processes of their own; `close` it."""
 
-    def __init__(self, place: Place, directory: Path, *, count: int = 3, restate: bool = False) -> None:
+    def __init__(
+        self, place: Place, directory: Path, *, count: int = 3, restate: bool = False, zygote: Zygote | None = None
+    ) -> None:
         self.place = place
+        self._zygote = zygote
         self._directory = directory
         ports = free_ports(count + 4)
         self.nodes = {f"n{at}": f"http://127.0.0.1:{ports[at]}" for at in range(count)}
@@ -31,6 +39,8 @@ class Cluster:
             RestateServers(count=count, ports=ports[count : count + 3], worker_port=ports[-1]) if restate else None
         )
         self.workers: dict[str, Worker] = {}
+        self.wrong: dict[str, tuple[str, ...]] = {}
+        """How nodes are wrong on purpose, by name: see `tests.engine.wrong`."""
 
     async def start(self) -> None:
         """Start the servers, and then all nodes at once."""
@@ -53,6 +63,7 @@ class Cluster:
             "node": name,
             "nodes": self.nodes,
             "key": KEY,
+            "wrong": self.wrong.get(name, ()),
         }
         if self.servers is None:
             given["leases"] = str(self._directory / "leases.db")
@@ -67,9 +78,19 @@ class Cluster:
                 "claim_after_s": 3,
                 "register_every_s": 0.3,
             }
-        worker = self.workers[name] = Worker(given, log=self._directory / f"{name}.log")
+        worker = self.workers[name] = Worker(given, log=self._directory / f"{name}.log", zygote=self._zygote)
         await worker.start()
         return worker
+
+    def stop_node(self, name: str) -> None:
+        """Stop a node (SIGSTOP), but not while it keeps the database of the leases locked: all others would wait."""
+        if self.servers is not None:
+            self.workers[name].kill(signal.SIGSTOP)
+            return
+        with closing(sqlite3.connect(self._directory / "leases.db", timeout=10, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            self.workers[name].kill(signal.SIGSTOP)
+            database.execute("ROLLBACK")
 
     async def home_of(self, key: str) -> str:
         """Return the node where an actor lives, once one says that it does."""
@@ -98,6 +119,27 @@ class Cluster:
         for each in entries:
             if each.journal.startswith("desk/"):
                 found.setdefault(each.journal, Counter())[each.kind] += 1
+        await store.close()
+        return found
+
+    async def received(self, keys: Collection[str], command_id: str) -> int:
+        """Return how many actors have received a command, as it is durable."""
+        connection = await self.place.connect()
+        found = await connection.fetchval(
+            "SELECT count(*) FROM entries WHERE kind = 'command_received' AND command_id = $1 AND journal = ANY ($2)",
+            command_id,
+            [f"desk/{key}" for key in keys],
+        )
+        await connection.close()
+        return int(found)
+
+    async def turns(self) -> dict[tuple[str, str], Counter[str]]:
+        """Return how many entries of each kind each turn of an actor has, by journal and command id."""
+        store = await self.place.open(node="reader")
+        found: dict[tuple[str, str], Counter[str]] = {}
+        async for each in store.read_all():
+            if each.journal.startswith("desk/") and each.command_id is not None:
+                found.setdefault((each.journal, each.command_id), Counter())[each.kind] += 1
         await store.close()
         return found
 

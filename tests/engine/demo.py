@@ -42,11 +42,10 @@ async def tell(cluster: Cluster, console: Console) -> None:
     console.print(f"Every node knows of the request {approval[:12]}. Its actor lives on {home}.")
 
     title(f"{home} is killed (SIGKILL), the request with it")
-    process = cluster.workers[home].process
     cluster.workers[home].kill()
     await cluster.workers[home].ended()
     killed_at = time.monotonic()
-    console.print(f"Process {process.pid if process else '?'} is gone; the request has no answer yet.")
+    console.print(f"Process {cluster.workers[home].pid} is gone; the request has no answer yet.")
 
     granter = next(name for name in reversed(names) if name != home)
     title(f"dana grants it on {granter}")

@@ -15,7 +15,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -218,13 +218,13 @@ class LeaseEngine:
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
-        database = sqlite3.connect(self._path, timeout=10, isolation_level=None)
-        try:
+        with closing(self._connect()) as database:
             database.execute("BEGIN IMMEDIATE")
             yield database
             database.execute("COMMIT")
-        finally:
-            database.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=10, isolation_level=None)
 
 
 def leases_at(path: Path, *, lease_s: float = 1.5) -> Callable[[Surroundings], LeaseEngine]:

@@ -84,7 +84,7 @@ async def test_a_node_that_was_stopped_for_longer_than_its_lease_writes_nothing_
     async with asyncio.timeout(30):
         while not await cluster.workers[home].do(running=True):
             await asyncio.sleep(0.02)
-    cluster.workers[home].kill(signal.SIGSTOP)
+    cluster.stop_node(home)
     try:
         async with asyncio.timeout(60):
             assert (await asked)["granted"] is True

@@ -1,14 +1,19 @@
 """One node of a cluster as a process of its own: it takes lines of JSON, and answers each with one.
 
-What it is set to is in LOOM_TEST_NODE: url, directory, node, nodes, key, and leases (a path) or restate (its section).
+What it is set to is the first line: url, directory, node, nodes, key, leases (a path) or restate (its section), and
+how it is wrong, if it is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import socket
+import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +27,13 @@ from loom.errors import LoomError
 from loom.identity import Identity
 from loom.runtime import Loom
 from tests.engine.leases import leases_at
+from tests.engine.wrong import make_wrong
+from tests.reliability.forks import Zygote
 
 __all__ = ["Decide", "Desk", "Worker"]
+
+ENDED_AS_FENCED = 3
+_LONGEST = 1 << 24
 
 
 class Limits(Params):
@@ -50,6 +60,8 @@ class Reply(BaseModel):
 class Decide(Command[Reply]):
     percent: int
     think_s: float = 0.0
+    thinks: int = 2
+    """How many of its look-ups take that long, from the first."""
 
 
 class Relay(Command[int]):
@@ -71,14 +83,19 @@ class Desk(Actor[None]):
         return await self.decided(command)
 
     async def decided(self, command: Decide) -> Reply:
-        async def looked_up() -> dict[str, bool]:
-            if command.think_s:
-                await asyncio.sleep(command.think_s)
+        async def looked_up(think_s: float) -> dict[str, bool]:
+            if think_s:
+                await asyncio.sleep(think_s)
             return {"ok": True}
 
-        for system in ("crm", "erp"):
+        for at, system in enumerate(("crm", "erp")):
+            think_s = command.think_s if at < command.thinks else 0.0
             await self.gather_context(
-                system=system, entity="account", query=self.key, relevance="who asks", fetcher=looked_up
+                system=system,
+                entity="account",
+                query=self.key,
+                relevance="who asks",
+                fetcher=partial(looked_up, think_s),
             )
         evaluation = self.evaluate(Case(percent=command.percent))
         granted = not evaluation.needs_approval
@@ -86,6 +103,9 @@ class Desk(Actor[None]):
             granted = (await self.request_approval(approver="vp", reason="over the limit")).granted
         decision_id = await self.record_decision(rationale=evaluation.why or "-", outcome={"granted": granted})
         return Reply(granted=granted, decision_id=decision_id)
+
+
+_OF_DECIDE = frozenset(Decide.model_fields)
 
 
 def opened(given: dict[str, Any]) -> Loom:
@@ -111,7 +131,7 @@ async def answer(loom: Loom, given: dict[str, Any]) -> Any:
     """Do what a line asks for."""
     match given:
         case {"ask": str(key), "id": str(known), **more}:
-            command = Decide(percent=more.get("percent", 5), think_s=more.get("think_s", 0.0))
+            command = Decide.model_validate({"percent": 5, **{name: more[name] for name in _OF_DECIDE & more.keys()}})
             who = Identity(str(more.get("by", "robin")), "api_key:7", "http")
             return (await loom.actor(Desk, key).ask(command, id=known, by=who)).model_dump()
         case {"relay": str(key), "path": list(path)}:
@@ -164,14 +184,12 @@ async def placing(loom: Loom, count: int, tag: str) -> dict[str, float]:
     return {"turns_per_s": count / took, "cpu": (used.user + used.system - cpu.user - cpu.system) / took}
 
 
-async def main(given: dict[str, Any]) -> None:
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=1 << 24)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+async def main(given: dict[str, Any], wire: socket.socket) -> None:
+    """Open the loom of a node, say so, and answer what comes over the wire until its other end closes."""
+    reader, writer = await asyncio.open_connection(sock=wire, limit=_LONGEST)
 
     def say(what: dict[str, Any]) -> None:
-        sys.stdout.write(json.dumps(what) + "\n")
-        sys.stdout.flush()
+        writer.write(json.dumps(what).encode() + b"\n")
 
     async def handle(line: bytes) -> None:
         asked = json.loads(line)
@@ -180,8 +198,9 @@ async def main(given: dict[str, Any]) -> None:
         except LoomError as error:
             say({"n": asked["n"], "error": type(error).__name__, "message": str(error)})
 
+    make_wrong(given.get("wrong", ()))
     async with opened(given) as loom:
-        loom.store.on_fenced(lambda _: os._exit(3))
+        loom.store.on_fenced(lambda _: os._exit(ENDED_AS_FENCED))
         say({"n": 0, "ok": "ready"})
         tasks: set[asyncio.Task[None]] = set()
         while line := await reader.readline():
@@ -190,82 +209,106 @@ async def main(given: dict[str, Any]) -> None:
             task.add_done_callback(tasks.discard)
 
 
+def forked(log: str) -> None:
+    """Be a node that a zygote has forked: the wire is descriptor 1, and what it is set to comes first."""
+    with open(log, "ab") as file:
+        os.dup2(file.fileno(), 2)
+    wire = socket.socket(fileno=os.dup(1))
+    os.dup2(2, 1)
+    run(wire)
+
+
+def run(wire: socket.socket) -> None:
+    """Be a node that is told what it is set to over the wire."""
+    given = b""
+    while not given.endswith(b"\n"):
+        given += wire.recv(1)
+    asyncio.run(main(json.loads(given), wire))
+
+
 class Worker:
     """A node in a process of its own, as its parent sees it."""
 
-    def __init__(self, given: dict[str, Any], *, log: Path) -> None:
+    def __init__(self, given: dict[str, Any], *, log: Path, zygote: Zygote | None = None) -> None:
         self.given = given
         self.name = str(given["node"])
+        self.pid = 0
         self._log = log
+        self._zygote = zygote
+        self._process: subprocess.Popen[bytes] | None = None
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._next = 0
-        self.process: asyncio.subprocess.Process | None = None
+        self._code: int | None = None
 
     async def start(self) -> None:
         """Start the process, and wait until its loom is open."""
-        with self._log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "tests.engine.worker",
-                env={**os.environ, "LOOM_TEST_NODE": json.dumps(self.given)},  # a password is in no list of processes
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                limit=1 << 24,
-                cwd=Path(__file__).parents[2],
-            )
+        ours, theirs = socket.socketpair()
+        with theirs:
+            await asyncio.to_thread(self._begin, theirs)
+        self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=_LONGEST)
+        self._writer.write(json.dumps(self.given).encode() + b"\n")  # a password is in no list of processes
         ready = self._asked[0] = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read())
         async with asyncio.timeout(90):
             await ready
 
+    def _begin(self, theirs: socket.socket) -> None:
+        if self._zygote is not None:
+            self.pid = self._zygote.fork_to(theirs, "forked", log=str(self._log))
+            return
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-m", "tests.engine.worker"]
+            root = Path(__file__).parents[2]
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=log, stderr=log, cwd=root)
+        self.pid = self._process.pid
+
     async def do(self, **given: Any) -> Any:
         """Ask for something; raise `ConnectionError` where the process ends before it answers."""
-        assert self.process is not None
-        assert self.process.stdin is not None
         self._next += 1
         asked = self._asked[self._next] = asyncio.get_running_loop().create_future()
-        self.process.stdin.write(json.dumps({"n": self._next, "given": given}).encode() + b"\n")
+        if self._reading.done():
+            raise ConnectionError(f"node {self.name} is gone: see {self._log}")
+        self._writer.write(json.dumps({"n": self._next, "given": given}).encode() + b"\n")
         return await asked
 
     def kill(self, number: int = 9) -> None:
         """Send the process a signal."""
-        assert self.process is not None
-        self.process.send_signal(number)
+        if self._code is None:
+            os.kill(self.pid, number)
 
     async def ended(self) -> int:
         """Wait until the process has ended, and return its status."""
-        assert self.process is not None
-        status = await self.process.wait()
         await self._reading
-        return status
+        if self._code is None:
+            wait = self._process.wait if self._process else partial(_zygote(self).wait, self.pid)
+            self._code = await asyncio.to_thread(wait)
+            self._writer.close()
+        return self._code
 
     async def close(self) -> None:
         """End the process, in order where it can."""
-        if self.process is None or self.process.returncode is not None:
+        if not self.pid or self._code is not None:
             return
-        assert self.process.stdin is not None
-        self.process.stdin.close()
+        if not self._reading.done():
+            self._writer.write_eof()
         try:
             async with asyncio.timeout(20):
-                await self.process.wait()
+                await asyncio.shield(self._reading)
         except TimeoutError:
-            self.process.kill()
+            self.kill()
         await self.ended()
 
     async def _read(self) -> None:
-        assert self.process is not None
-        assert self.process.stdout is not None
-        while line := await self.process.stdout.readline():
-            said = json.loads(line)
-            asked = self._asked.pop(said["n"], None)
-            if asked is None or asked.done():
-                continue
-            if "error" in said:
-                asked.set_exception(RuntimeError(f"{said['error']}: {said['message']}"))
-            else:
-                asked.set_result(said["ok"])
+        with contextlib.suppress(ConnectionError):
+            while line := await self._reader.readline():
+                said = json.loads(line)
+                asked = self._asked.pop(said["n"], None)
+                if asked is None or asked.done():
+                    continue
+                if "error" in said:
+                    asked.set_exception(RuntimeError(f"{said['error']}: {said['message']}"))
+                else:
+                    asked.set_result(said["ok"])
         for asked in self._asked.values():
             if not asked.done():
                 asked.set_exception(ConnectionError(f"node {self.name} is gone: see {self._log}"))
@@ -273,5 +316,11 @@ class Worker:
         self._asked.clear()
 
 
+def _zygote(worker: Worker) -> Zygote:
+    assert worker._zygote is not None
+    return worker._zygote
+
+
 if __name__ == "__main__":
-    asyncio.run(main(json.loads(os.environ["LOOM_TEST_NODE"])))
+    with socket.socket(fileno=os.dup(0)) as wire:
+        run(wire)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from types import TracebackType
 from typing import IO, Any
@@ -28,6 +29,7 @@ class Zygote:
         self._module = module
         self._wire = ours
         self._wire.settimeout(60)
+        self._one = threading.Lock()  # answers come in the order of the requests, and say no more
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "tests.reliability.zygote", str(theirs.fileno())],
             env={**environment(), **(env or {})},
@@ -54,17 +56,22 @@ class Zygote:
             os.close(writing)
         return Forked(self, pid, os.fdopen(reading, "r", encoding="utf-8"))
 
+    def fork_to(self, wire: socket.socket, job: str, /, **given: object) -> int:
+        """Run a function of the module in a child that has a socket for descriptor 1; return its number."""
+        return self._ask({"do": "fork", "job": f"{self._module}:{job}", "given": given}, wire.fileno())
+
     def wait(self, pid: int) -> int:
         """Return the exit code of a child once it has ended; a signal counts negative."""
         return self._ask({"do": "wait", "pid": pid})
 
     def _ask(self, request: dict[str, Any], *descriptors: int) -> int:
         raw = json.dumps(request).encode()
-        if descriptors:
-            socket.send_fds(self._wire, [raw], list(descriptors))
-        else:
-            self._wire.send(raw)
-        answer = self._wire.recv(1024)
+        with self._one:
+            if descriptors:
+                socket.send_fds(self._wire, [raw], list(descriptors))
+            else:
+                self._wire.send(raw)
+            answer = self._wire.recv(1024)
         if not answer:
             raise ChildProcessError("the zygote has ended")
         return int(json.loads(answer))

@@ -150,4 +150,9 @@ SCOREBOARD: Mapping[str, Row] = {
         "come in order (control: the place is moved on before it is sent)",
         1.0,
     ),
+    "R45": Row(
+        "nodes, PostgreSQL and both killed with turns under way, and a node that is stopped and does not notice: each "
+        "turn has one decision and one end (control: cells that are revived)",
+        0.25,
+    ),
 }

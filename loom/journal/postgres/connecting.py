@@ -28,8 +28,11 @@ FORMAT = 3
 """The format of new journals, in `meta`: what SQLite's format 3 keeps."""
 
 _MINIMUM = 14
-_IDLE_S = 10
-"""After so long a transaction whose client says nothing is ended by the server, which gives up its locks."""
+_IDLE_SHARE = 0.5
+"""A transaction whose client says nothing is ended after this share of the time for which others wait for its locks.
+
+A process that is stopped or cut off in the middle of a transaction then costs the others time, and no refusal.
+"""
 
 _META = "SELECT key, value FROM meta"
 
@@ -55,7 +58,7 @@ def settings(url: PostgresUrl, options: PostgresOptions, *, name: str) -> dict[s
         "application_name": name[:63],
         "synchronous_commit": options.synchronous_commit,
         "lock_timeout": str(int(options.lock_timeout_s * 1000)),
-        "idle_in_transaction_session_timeout": str(_IDLE_S * 1000),
+        "idle_in_transaction_session_timeout": str(max(1_000, int(options.lock_timeout_s * _IDLE_SHARE * 1000))),
         "default_transaction_isolation": "read committed",
         "client_encoding": "UTF8",
     }
