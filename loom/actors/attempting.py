@@ -15,7 +15,7 @@ from loom.actors.actor import commands_of
 from loom.actors.cell import Cell
 from loom.actors.change_entries import TurnTakenUpEntry
 from loom.actors.command import COMMANDS, Command
-from loom.actors.protected import opened_payload
+from loom.actors.protected import is_protected, opened_payload
 from loom.actors.steps import step_of
 from loom.actors.system import ActorSystem
 from loom.actors.taking_up import kept_steps, taken_up, turn_entries, unsure_effect
@@ -23,6 +23,7 @@ from loom.errors import AdmissionError, CommandConflictError, EffectInDoubtError
 from loom.identity import short
 from loom.journal.entry import Recorded
 from loom.journal.kinds import CommandReceivedEntry, TurnCompletedEntry, TurnFailedEntry
+from loom.sealing.wording import problems, without_words
 
 __all__ = ["sequence_of_step", "take_up"]
 
@@ -151,11 +152,12 @@ async def _command(cell: Cell, received: CommandReceivedEntry, changed: dict[str
         cls = COMMANDS.class_of(received.command_type, among=commands)
         return cls.model_validate_json(json.dumps({**payload, **changed}), extra="forbid")
     except ValidationError as error:
-        first = error.errors()[0]
+        hides = is_protected(cls)
+        given = ", ".join(changed) if hides else json.dumps(changed)
         raise AdmissionError(
-            f"command [{received.command_type}] cannot have [{json.dumps(changed):.200}]: {first['msg']} at "
-            f"[{'.'.join(map(str, first['loc']))}]; expected fields of that command: correct them"
-        ) from error
+            f"command [{received.command_type}] cannot have [{given:.200}]: [{problems(error, hides=hides)}]; "
+            "expected fields of that command: correct them"
+        ) from (without_words(error) if hides else error)
 
 
 def sequence_of_step(entries: Sequence[Recorded], at: int | str) -> int:

@@ -34,6 +34,7 @@ from loom.journal.kinds import CommandReceivedEntry
 from loom.journal.plain import is_plain_model
 from loom.journal.serialisation import EntryText, json_text, name_text
 from loom.journal.store import check_name
+from loom.sealing.wording import problems, without_words
 
 __all__ = ["Cells", "Dispatcher", "Origin", "TellReceipt"]
 
@@ -331,7 +332,8 @@ def _read_back(command: Command[Any], text: str) -> Command[Any]:
     try:
         return type(command).model_validate_json(text)
     except ValidationError as error:
+        hides = is_protected(type(command))
         raise AdmissionError(
             f"command [{command.command_type}] cannot be read back from what is journaled of it "
-            f"[{error.errors()[0]['msg']}]; expected fields that survive JSON: correct its types"
-        ) from error
+            f"[{problems(error, hides=hides)}]; expected fields that survive JSON: correct its types"
+        ) from (without_words(error) if hides else error)

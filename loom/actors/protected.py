@@ -24,11 +24,9 @@ from loom.sealing import Subjects, Vault, declaration_of, declared_plain, lost_i
 from loom.sealing.concerning import sealed_values
 from loom.sealing.declaring import Parts
 from loom.sealing.subject import check_subject
+from loom.sealing.wording import NOT_KEPT
 
 __all__ = ["NOT_KEPT", "Protected", "check_not_erased", "declared_of", "is_protected", "opened_payload", "protected"]
-
-NOT_KEPT = "(what it says is not kept, as there are protected fields)"
-"""Journaled in place of an error's message, for a turn whose command declares fields."""
 
 
 class Protected(NamedTuple):

@@ -41,6 +41,7 @@ from loom.journal.kinds import (
 )
 from loom.journal.store import Head, Receipt
 from loom.policies.registry import PolicyVersion
+from loom.sealing.wording import problems
 
 __all__ = ["Recovered", "receipt_of", "recover", "replayed_turn", "resumed_turn"]
 
@@ -166,8 +167,9 @@ async def resumed_turn(host: TurnHost, entries: Sequence[Recorded]) -> Turn | Lo
     except ActorStoppedError:
         raise
     except (LoomError, ValidationError) as error:
+        words = problems(error, hides=True) if isinstance(error, ValidationError) else str(error)
         return TurnStuckError(
-            f"turn [{host.journal}#{command_id}] cannot be read [{error}]; expected entries that this code can read: "
+            f"turn [{host.journal}#{command_id}] cannot be read [{words}]; expected entries that this code can read: "
             "correct the code, then `loom turns retry`, or `loom turns abandon`"
         )
     return turn

@@ -15,6 +15,7 @@ from loom.actors.entries import BodiesClosedEntry, SnapshotTakenEntry, StateChec
 from loom.actors.ports import Seen, StateRef
 from loom.errors import ActorPrunedError, ActorStoppedError
 from loom.journal.entry import Entry, UnknownEntry
+from loom.sealing.wording import without_words
 
 __all__ = ["Fold", "Snapshot"]
 
@@ -83,7 +84,7 @@ class Fold:
                 raise ActorStoppedError(
                     f"[{type(self.actor).__name__}.apply] raised [{cause}] on sequence [{at}]; expected it never to "
                     "fail, as the entry is a fact: correct apply, then open the loom again"
-                ) from error
+                ) from (without_words(error) if self.subjects else error)
             finally:
                 held.folding = False
             self.sequence = at

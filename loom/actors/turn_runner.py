@@ -36,6 +36,7 @@ from loom.errors import (
 )
 from loom.journal.kinds import TurnCompletedEntry, TurnDivergedEntry, TurnFailedEntry, TurnStartedEntry
 from loom.journal.serialisation import EntryText
+from loom.sealing.wording import without_words
 from loom.spans import span
 from loom.telemetry import bind_turn, get_logger
 
@@ -221,7 +222,8 @@ async def _fail(turn: Turn, error: BaseException, reason: _Reason) -> None:
     failed = turn_failed_error(
         turn.host.journal, turn.received.command_type, type_name=failure.type_name, message=failure.message
     )
-    failed.__cause__ = error if isinstance(error, Exception) else None
+    cause = without_words(error) if turn.withholds_words else error
+    failed.__cause__ = cause if isinstance(error, Exception) else None
     turn.refuse(failed)
 
 

@@ -13,11 +13,13 @@ from loom.actors.actor import commands_of
 from loom.actors.command import COMMANDS, Command
 from loom.actors.dispatch import Origin
 from loom.actors.listing import restart_actor
+from loom.actors.protected import is_protected
 from loom.decisions.approvals import Approval
 from loom.decisions.shown import Shown
 from loom.engine.port import Delivery, Reply
 from loom.errors import AdmissionError, AskTimeoutError, NotOwnerError
 from loom.identity import Identity, journal_name, parse_journal_name
+from loom.sealing.wording import problems, without_words
 
 __all__ = ["Receiver"]
 
@@ -127,10 +129,11 @@ class Receiver:
         try:
             return cls, of.model_validate_json(str(given.arguments["payload"])), key
         except ValidationError as error:
+            hides = is_protected(of)
             raise AdmissionError(
-                f"command [{of.command_type}] does not take what another node sent [{error.errors()[0]['msg']}]; "
+                f"command [{of.command_type}] does not take what another node sent [{problems(error, hides=hides)}]; "
                 "expected its fields: run the same code on all nodes"
-            ) from error
+            ) from (without_words(error) if hides else error)
 
     async def _resume(self, given: Delivery) -> Reply:
         await self._system.cell(given.journal)

@@ -74,7 +74,7 @@ from loom.operations.retention import (
     run_retention,
     withdraw_retention,
 )
-from loom.operations.sending import command_of, ending_of, problems
+from loom.operations.sending import command_of, ending_of
 from loom.operations.subjects import (
     EraseSubject,
     ExportSubject,
@@ -92,6 +92,7 @@ from loom.projections import ProjectionStatus
 from loom.replay import Replay
 from loom.replay.audit import AuditedPolicies
 from loom.sealing import HandingOut, Subjects
+from loom.sealing.wording import problems
 
 __all__ = ["Operations", "Served"]
 
@@ -240,7 +241,8 @@ class Operations:
             given = operation.arguments.model_validate(dict(arguments), context={"edge": edge})
         except ValidationError as error:
             raise ControlError(
-                f"operation [{name}] was asked for with [{problems(error)}]; expected other arguments: correct them",
+                f"operation [{name}] was asked for with [{problems(error, hides=False)}]; expected other arguments: "
+                "correct them",
                 kind="invalid",
             ) from error
         return await operation.work(known_as(self._loom.people, given))

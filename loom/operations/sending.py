@@ -10,9 +10,11 @@ from pydantic import JsonValue, ValidationError
 
 from loom.actors.actor import Actor, commands_of
 from loom.actors.command import COMMANDS, Command
+from loom.actors.protected import is_protected
 from loom.errors import ActorFailedError, AdmissionError, LoomError, TurnAbandonedError, TurnStuckError
+from loom.sealing.wording import problems, without_words
 
-__all__ = ["ENDED_BADLY", "command_of", "ending_of", "problems"]
+__all__ = ["ENDED_BADLY", "command_of", "ending_of"]
 
 ENDED_BADLY: Mapping[type[LoomError], str] = {
     ActorFailedError: "failed",
@@ -37,10 +39,11 @@ def command_of(cls: type[Actor[Any]], command_type: str, payload: Mapping[str, J
     try:
         command = COMMANDS.decode(command_type, dict(payload), among=takes)
     except ValidationError as error:
+        hides = any(is_protected(each) for each in COMMANDS.classes_of(command_type))
         raise AdmissionError(
-            f"command [{command_type}] does not take this payload [{problems(error)}]; expected its fields: "
-            "correct the JSON"
-        ) from error
+            f"command [{command_type}] does not take this payload [{problems(error, hides=hides)}]; expected its "
+            "fields: correct the JSON"
+        ) from (without_words(error) if hides else error)
     if not command.by_hand:
         raise AdmissionError(f"command [{command_type}] is not sent by hand; expected what prepares it to do so")
     return command
@@ -61,9 +64,3 @@ def ending_of(asked: asyncio.Future[JsonValue]) -> dict[str, JsonValue]:
         raise error
     said: dict[str, JsonValue] = {"type": type(error).__name__, "message": str(error)}
     return {"status": status, "reply": None, "error": said, "approvals": []}
-
-
-def problems(error: ValidationError) -> str:
-    """Return what is wrong with some input, and where: five problems at most."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}" for each in found[:5])

@@ -26,6 +26,7 @@ from loom.journal.entry import Entry, Recorded
 from loom.journal.kinds import ENDINGS, CommandReceivedEntry
 from loom.journal.store import JournalReader, JournalStore
 from loom.replay.turn_verification import TurnVerification, execute, verify_turn
+from loom.sealing.wording import problems
 
 __all__ = ["TurnCheck", "check_open_turns", "sample_ended_turns"]
 
@@ -112,7 +113,8 @@ async def _checked(system: ActorSystem, entries: list[Recorded]) -> TurnCheck:
     except UnknownActorError as missing:
         return base.model_copy(update={"verdict": "cannot_continue", "reason": str(missing)})
     except (LoomError, ValidationError) as unreadable:
-        return base.model_copy(update={"verdict": "cannot_continue", "reason": str(unreadable)})
+        words = problems(unreadable, hides=True) if isinstance(unreadable, ValidationError) else str(unreadable)
+        return base.model_copy(update={"verdict": "cannot_continue", "reason": words})
     if error is None:
         return base
     return base.model_copy(update={"verdict": "diverges", "steps": tuple(error.expected[:5]), "reason": str(error)})

@@ -29,6 +29,7 @@ from loom.journal.entry import Entry, Recorded
 from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore
 from loom.schedules.entries import ScheduleFiredEntry, ScheduleSetEntry, ScheduleSkippedEntry
+from loom.sealing.wording import problems, without_words
 from loom.telemetry import get_logger
 
 __all__ = ["SCHEDULES_JOURNAL", "ScheduleStatus", "Schedules"]
@@ -220,10 +221,11 @@ class Schedules:
         try:
             return cls, COMMANDS.decode(schedule.command, dict(schedule.payload), among=commands_of(cls))
         except (LoomError, ValidationError) as error:
+            words = problems(error, hides=True) if isinstance(error, ValidationError) else str(error)
             raise ConfigError(
-                f"schedule [{schedule.name}] cannot make its command [{schedule.command}] [{error}]; expected one that "
+                f"schedule [{schedule.name}] cannot make its command [{schedule.command}] [{words}]; expected one that "
                 f"[{schedule.actor}] takes, with its fields in payload: correct them in schedules: of the config"
-            ) from error
+            ) from without_words(error)
 
     # --- the journal ----------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -20,6 +21,22 @@ from loom.web.protocol import protocol_of
 __all__ = ["serve", "server_of"]
 
 
+class _WithoutQueries(logging.Filter):
+    """Takes the query out of the lines that say what was asked for: it has the codes of invitations and sign-ins."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change a line of uvicorn's, which has the path as its third argument."""
+        if isinstance(record.args, tuple) and len(record.args) == _OF_ACCESS:
+            client, method, path, *rest = record.args
+            before, mark, _ = str(path).partition("?")
+            record.args = (client, method, f"{before}?…" if mark else before, *rest)
+        return True
+
+
+_OF_ACCESS = 5
+"""So many arguments has a line of `uvicorn.access`."""
+
+_WITHOUT_QUERIES = _WithoutQueries()
 _BACKLOG = 2_048
 """Connections that wait in the kernel; how many are accepted in one go is another number, which asyncio mixes up."""
 
@@ -53,6 +70,7 @@ class _Server(uvicorn.Server):
 
 def server_of(app: FastAPI, config: WebConfig, *, drain_s: float | None = None) -> uvicorn.Server:
     """Return the server of an application, with deadlines and a limit of connections: see `loom.web.protocol`."""
+    logging.getLogger("uvicorn.access").addFilter(_WITHOUT_QUERIES)
     doors = Doors(config)
     api: Api = app.state.api
     patience_s = config.drain_s if drain_s is None else drain_s

@@ -118,8 +118,9 @@ SCOREBOARD: Mapping[str, Row] = {
         "page for SQL: no write, no file that is read, and each ends"
     ),
     "R35": Row(
-        "planted secrets of fifty kinds through all inputs, errors and configs: none in files, logs or exports",
-        absent="no campaign is built",
+        "planted secrets of fifty kinds through all inputs, errors and configs: none in files, logs or exports "
+        "(control: fields that nothing declares)",
+        1.0,
     ),
     "R36": Row("a writer that stands still, 100,000 waiting: nothing dropped, memory bounded"),
     "R37": Row(
