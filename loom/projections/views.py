@@ -55,10 +55,19 @@ class Views:
         self._closed = False
 
     async def start(self, projections: Sequence[Projection]) -> Checkpoints:
-        """Open the file for writing, create what is missing, and return the checkpoint of each projection."""
+        """Open the file for writing, create what is missing, and return the checkpoint of each projection.
+
+        Raises `ProjectionFailedError` where the disk does not take it.
+        """
         self._writer = ViewsWriter(self.path, projections, busy_timeout_s=self._busy_timeout_s)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loom-views")
-        return await self._in_thread(self._writer.open)
+        try:
+            return await self._in_thread(self._writer.open)
+        except sqlite3.Error as error:
+            raise ProjectionFailedError(
+                f"views [{self.path}] cannot be opened for writing [{error}]; expected a disk that has room and can be "
+                "written: correct that and open the loom again, which loses nothing"
+            ) from error
 
     async def apply(self, entries: Sequence[Recorded]) -> Checkpoints:
         """Fold a page of entries into the projections for which it is the next one."""

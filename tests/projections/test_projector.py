@@ -18,6 +18,7 @@ from loom.journal import KINDS, Recorded
 from loom.journal.sqlite import SqliteStore
 from loom.precedents import PrecedentsProjection
 from loom.projections import Projection, Projector, Queries, Views
+from loom.projections.writer import ViewsWriter
 from tests.projections.journals import command, decision, open_store, request, write
 
 COUNT = "SELECT count(*) AS n FROM seen"
@@ -357,6 +358,21 @@ async def test_a_disk_that_refuses_is_reported_and_tried_again(
             await count(queries)
         monkeypatch.setattr(Views, "apply", apply)
         assert await count(queries) == 3
+        assert [status.failed for status in projector.status()] == [None]
+
+
+async def test_a_disk_that_refuses_at_the_start_is_an_error_of_loom(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: ViewsWriter) -> object:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(ViewsWriter, "open", refused)
+    with pytest.raises(ProjectionFailedError, match=r"views \[.*\] cannot be opened for writing \[.*disk is full"):
+        async with following(store, Seen()):
+            pass
+    monkeypatch.undo()
+    async with following(store, Seen()) as (projector, _):
         assert [status.failed for status in projector.status()] == [None]
 
 
