@@ -16,10 +16,22 @@ from uuid import UUID
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from loom.errors import AdmissionError
-from loom.journal.admission import MAX_INTEGER, Limits, _Walk, admit, admit_written, json_value, parse_json
+from loom.journal.admission import (
+    MAX_INTEGER,
+    NOTHING,
+    Limits,
+    Written,
+    _short_repr,
+    _Walk,
+    admit,
+    admit_written,
+    json_value,
+    parse_json,
+    written,
+)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 NUMBERS = st.integers(-MAX_INTEGER, MAX_INTEGER) | st.floats(allow_nan=False, allow_infinity=False)
@@ -122,6 +134,77 @@ def test_an_offending_value_is_refused_with_its_place_however_deep_it_lies(which
     assert len(str(refused.value)) < 400
 
 
+@pytest.mark.parametrize("value", OFFENDERS, ids=lambda value: f"{type(value).__name__}")
+def test_every_offender_is_refused_by_itself_and_in_a_list(value: object) -> None:
+    for wrong, place in ((value, "$"), ([0, value], "$[1]")):
+        for gate in (json_value, written):
+            with pytest.raises(AdmissionError) as refused:
+                gate(wrong)
+            assert refused.value.path == place
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (2**53, "9007199254740992"),
+        (-(2**53), "-9007199254740992"),
+        (10**40 - 1, "9" * 40),
+        (1 - 10**40, "-" + "9" * 40),
+        (10**40, "an integer of more than 40 digits"),
+        (-(10**40), "an integer of more than 40 digits"),
+    ],
+)
+def test_an_integer_that_is_refused_is_shown_where_it_is_not_too_long(number: int, shown: str) -> None:
+    with pytest.raises(AdmissionError) as refused:
+        json_value([number])
+    assert f"value at [$[0]] is [{shown}]" in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["plain", "\u00e9", 1, 0.5, True, None, "", -MAX_INTEGER, MAX_INTEGER])
+def test_a_single_value_comes_out_as_it_is(value: JsonValue) -> None:
+    assert json_value(value) == written(value).value == _Walk(Limits()).value(value, "$", 1) == value
+    assert json.loads(written(value).text) == value
+
+
+def test_the_limits_and_the_text_of_nothing_are_as_they_are_written_down() -> None:
+    assert Limits() == Limits(max_bytes=1_048_576, max_depth=32, max_nodes=10_000)
+    assert written(None) == NOTHING == Written(None, b"null")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("ab", "'ab'"),
+        (b"ab", "b'ab'"),
+        (7, "7"),
+        ((1, 2), "(1, 2)"),
+        ([1, 2], "[1, 2]"),
+        ("x" * 38, f"'{'x' * 38}'"),
+        ("x" * 39, f"'{'x' * 39}…"),
+        (10**50, f"1{'0' * 39}…"),
+    ],
+)
+def test_what_is_shown_of_a_value_is_short(value: object, shown: str) -> None:
+    assert _short_repr(value) == shown
+
+
+class Odd(str):
+    """Text that is equal to nothing else, as a key that a dict has twice."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def test_a_key_that_is_there_twice_is_named() -> None:
+    with pytest.raises(AdmissionError, match=r"value at \[\$\[0\]\] has the key \['a'\] twice"):
+        json_value([{Odd("a"): 1, "a": 2}])
+    with pytest.raises(AdmissionError, match=r"has the key \['b'\] twice"):
+        parse_json('{"a":1,"b":2,"c":3,"b":4}')
+
+
 def nested(depth: int) -> JsonValue:
     value: JsonValue = []
     for level in range(depth - 1):
@@ -131,6 +214,12 @@ def nested(depth: int) -> JsonValue:
 
 def test_nesting_is_bounded_in_values_and_in_bytes() -> None:
     assert admit(json.dumps(json_value(nested(32))).encode())
+    for depth in (31, 32):
+        assert _Walk(Limits()).value(nested(depth), "$", 32) == nested(depth)
+    for top in ([nested(32)], {"x": nested(32)}):
+        with pytest.raises(AdmissionError, match="nested too deeply") as refused:
+            _Walk(Limits()).value(top, "$", 32)
+        assert (refused.value.path or "").count("x") + (refused.value.path or "").count("[0]") == 32
     for deep in (nested(33), nested(500)):
         with pytest.raises(AdmissionError, match="nested too deeply"):
             json_value(deep)
@@ -147,17 +236,24 @@ def test_a_circle_is_refused_like_anything_too_deep() -> None:
 
 def test_the_number_of_values_is_bounded_in_values_and_in_bytes() -> None:
     assert admit(json.dumps(json_value([0] * 9_999)).encode())
+    assert json_value((0,) * 9_999) == [0] * 9_999
+    assert json_value([Decimal(1)] * 2, limits=Limits(max_nodes=3)) == ["1", "1"]
+    with pytest.raises(AdmissionError, match="number \\[4\\]"):
+        json_value([Decimal(1)] * 3, limits=Limits(max_nodes=3))
     with pytest.raises(AdmissionError, match="10001"):
         json_value([0] * 10_000)
+    with pytest.raises(AdmissionError, match=r"value at \[\$\[9999\]\] is value number \[10001\]"):
+        json_value((0,) * 10_000)
     with pytest.raises(AdmissionError, match="10001"):
         admit(json.dumps([0] * 10_000).encode())
 
 
 def test_the_size_is_bounded_before_anything_is_parsed() -> None:
     limits = Limits(max_bytes=100)
-    assert admit(b'"' + b"x" * 98 + b'"', limits=limits)
-    with pytest.raises(AdmissionError, match=r"\[101\] bytes"):
-        admit(b'"' + b"x" * 99 + b'"', limits=limits)
+    for gate in (admit, admit_written):
+        assert gate(b'"' + b"x" * 98 + b'"', limits=limits)
+        with pytest.raises(AdmissionError, match=r"\[101\] bytes"):
+            gate(b'"' + b"x" * 99 + b'"', limits=limits)
     with pytest.raises(AdmissionError, match="bytes"):
         admit(b"\xff" * (50 * 1024 * 1024))
 
@@ -200,6 +296,12 @@ def test_bytes_that_another_reader_could_read_differently_are_refused(body: byte
 def test_a_suspect_that_is_innocent_is_let_through(body: bytes) -> None:
     assert admit(body) == body
     assert admit_written(body) == body
+
+
+@pytest.mark.parametrize("body", [b"[NaN]", b"[Infinity]", b"[-Infinity]", b'["\\u0000"]', b"[9007199254740992]"])
+def test_a_culprit_that_a_serialiser_wrote_is_refused(body: bytes) -> None:
+    with pytest.raises(AdmissionError):
+        admit_written(body)
 
 
 def outcome(gate: Any, body: bytes, limits: Limits) -> str:
@@ -285,6 +387,13 @@ def test_models_dataclasses_and_the_like_become_what_pydantic_writes_for_them() 
         "while": "PT1M30S",
         "red": 1,
     }
+
+
+def test_a_model_is_written_by_the_names_that_it_is_read_by() -> None:
+    class Named(BaseModel):
+        number: int = Field(alias="n")
+
+    assert json_value([Named(n=1)]) == [{"n": 1}]
 
 
 def test_nan_in_a_model_is_refused_and_does_not_become_null() -> None:

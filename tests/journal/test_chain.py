@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loom.journal.chain import Header, body_digest, entry_hash, genesis
+from loom.journal.chain import HASH_BYTES, SALT_BYTES, Header, body_digest, entry_hash, genesis
 
 GOLDEN = json.loads(Path(__file__).with_name("golden").joinpath("chain.json").read_text(encoding="utf-8"))
 
@@ -94,3 +94,20 @@ def test_text_cannot_move_from_one_field_to_the_next() -> None:
     assert genesis("default", "a/b") != genesis("defaulta", "/b")
     hashes = {entry["entry_hash"] for chain in GOLDEN["chains"] for entry in chain["entries"]}
     assert len(hashes) == sum(len(chain["entries"]) for chain in GOLDEN["chains"])
+
+
+@given(HEADERS)
+def test_an_entry_of_body_scheme_2_is_hashed_in_a_domain_of_its_own_with_its_scheme(one: Header) -> None:
+    def field(raw: bytes | None) -> bytes:
+        return b"\xff" * 8 if raw is None else len(raw).to_bytes(8, "big") + raw
+
+    digest, previous = b"d" * HASH_BYTES, b"p" * HASH_BYTES
+    texts = [None if text is None else text.encode() for text in one[:4]]
+    numbers = [number.to_bytes(8, "big", signed=True) for number in one[5:]]
+    fields = b"".join(map(field, [*texts, one.policy_hash, *numbers, (2).to_bytes(8, "big")]))
+    hashed = b"loom/entry/v2\n" + fields + digest + previous
+    assert entry_hash(one, digest, previous, scheme=2) == hashlib.sha256(hashed).digest()
+
+
+def test_hashes_and_salts_have_one_length() -> None:
+    assert (HASH_BYTES, SALT_BYTES) == (32, 16)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ from loom.journal.admission import Limits, _Walk, json_value, parse_json, writte
 from loom.journal.entry import KINDS, Entry, Step
 from loom.journal.kinds import CommandReceivedEntry, TurnCompletedEntry
 from loom.journal.plain import is_plain_model
-from loom.journal.serialisation import EntryText, json_text, serialise, step_text
+from loom.journal.serialisation import EntryText, json_text, model_text, serialise, step_text
 from loom.policies.evaluation import Evaluation, RuleMiss
 from tests.journal.test_admission import JSON, TEXT
 
@@ -63,6 +63,21 @@ def test_a_reply_is_written_as_its_model(reply: Any, step: Step) -> None:
 def test_an_evaluation_is_written_as_its_model(facts: dict[str, Any], step: Step, evaluation: Evaluation) -> None:
     texts = {"step": step_text(step), "facts": written(facts).text, "evaluation": to_json(evaluation)}
     check(EvaluatedEntry(step=step, facts=facts, evaluation=evaluation), EntryText(EvaluatedEntry, texts))
+
+
+class ShareEntry(Entry):
+    kind: ClassVar[str] = "test.share"
+
+    share: str = "10 %d of 100 %"
+    name: str = ""
+
+
+def test_a_default_with_a_sign_of_percent_is_written_as_it_is() -> None:
+    check(ShareEntry(name="5 %"), EntryText(ShareEntry, {"step": b"null", "name": b'"5 %"'}))
+
+
+def test_a_model_of_looms_own_is_written_as_pydantic_does() -> None:
+    assert model_text(Inner(note="é")) == '{"note":"é","parts":[]}'.encode()
 
 
 @pytest.mark.parametrize("text", ["\ud800", "\x00", "a\x00b"])

@@ -186,7 +186,7 @@ async def test_what_the_other_appended_first_is_what_the_entry_is_made_from(stor
 
 
 async def test_races_end(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loom.journal.singleton._RACES", 3)
+    monkeypatch.setattr("loom.journal.appending.RACES", 3)
     here, sequence = Node(store), 0
     journal = SingletonJournal(here, "loom/test", lambda _: None)
 

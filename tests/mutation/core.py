@@ -10,7 +10,7 @@ from collections.abc import Mapping
 __all__ = ["CORE", "PLANTED"]
 
 CORE: Mapping[str, tuple[str, ...]] = {
-    "loom/absent.py": ("tests/journal/test_entry.py", "tests/journal/test_entry_text.py"),
+    "loom/absent.py": ("tests/test_absent.py",),
     "loom/journal/admission.py": ("tests/journal/test_admission.py", "tests/journal/test_entry_text.py"),
     "loom/journal/chain.py": (
         "tests/journal/test_chain.py",
@@ -22,13 +22,14 @@ CORE: Mapping[str, tuple[str, ...]] = {
         "tests/journal/test_roots.py",
         "tests/proof/test_tree.py",
     ),
-    "loom/journal/plain.py": ("tests/journal/test_admission.py", "tests/journal/test_entry.py"),
+    "loom/journal/appending.py": ("tests/journal/test_appending.py",),
+    "loom/journal/plain.py": ("tests/journal/test_plain.py",),
     "loom/journal/serialisation.py": (
         "tests/journal/test_admission.py",
         "tests/journal/test_entry.py",
         "tests/journal/test_entry_text.py",
     ),
-    "loom/journal/singleton.py": ("tests/journal/test_singleton.py", "tests/actors/test_model_budget.py"),
+    "loom/journal/singleton.py": ("tests/journal/test_singleton.py", "tests/journal/test_following.py"),
     "loom/journal/sqlite/verify.py": ("tests/journal/test_verify.py", "tests/journal/test_format_3.py"),
     "loom/journal/sqlite/writer.py": (
         "tests/journal/test_sqlite_contract.py",
@@ -46,7 +47,6 @@ CORE: Mapping[str, tuple[str, ...]] = {
     ),
     "loom/proof/notes.py": ("tests/proof/test_checkpoints.py", "tests/proof/test_verifier.py"),
     "loom/proof/tree.py": ("tests/proof/test_tree.py", "tests/proof/test_checkpoints.py"),
-    "loom/proof/verify.py": ("tests/proof/test_verifier.py",),
     "loom/spend/guard.py": ("tests/actors/test_model_budget.py", "tests/enrichment/test_budget.py"),
 }
 

@@ -1,7 +1,8 @@
 """Small faults for a module's source: each mutant has one of them, and some test has to miss what it broke.
 
 What runs at import has no line of a test to find it by, so those mutants are known as such (`at_import`). Left alone
-are docstrings, annotations, decorators, `__all__`, and the wording of messages: of what is raised, and of f-strings.
+are docstrings, annotations, decorators, `__all__`, and the wording of messages: of what is raised, of f-strings, and
+of texts of several words.
 """
 
 from __future__ import annotations
@@ -298,7 +299,7 @@ def _other(value: object) -> Any:
         case int() | float():
             return value + 1
         case str():
-            return f"XX{value}XX"
+            return None if " " in value.strip() else f"XX{value}XX"  # several words are a message
         case bytes():
             return b"XX" + value
     return None

@@ -30,6 +30,7 @@ def changes(source: str) -> list[str]:
         ("return -a", ["return -a → return None", "-a → a"]),
         ("return b''", ["return b'' → return b'XX'"]),
         ("return a.get('x')", ["return a.get('x') → return None", "a.get('x') → a.get('XXxXX')"]),
+        ("a = 'two words'", []),
         ("a(b)", ["a(b) → pass"]),
         ("a(b, 1, c)", ["a(b, 1, c) → pass", "a(b, 1, c) → a(1, b, c)", "a(b, 1, c) → a(b, 2, c)"]),
         ("a = b", ["a = b → a = None"]),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -13,10 +16,15 @@ from hypothesis import strategies as st
 
 from loom.errors import AdmissionError, InvalidNameError
 from loom.policies import VersionRef, canonical, parse_version, version_hash, version_id
-from loom.policies.canonical import tagged, untagged
+from loom.policies.canonical import implicit_document, tagged, untagged
 from loom.policies.layout import laid_out
 from loom.policies.names import Names, Place
 from loom.policies.syntax import Writer
+
+
+class Colour(Enum):
+    RED = "red"
+
 
 HASH = "9af01c22" + "0" * 56
 KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")).filter(lambda key: key[:1] != "$")
@@ -60,6 +68,68 @@ def test_what_has_no_form_is_refused_with_its_place(value: object) -> None:
 def test_what_could_be_read_two_ways_is_not_hashed(value: object) -> None:
     with pytest.raises(AdmissionError):
         version_hash({"x": value})
+
+
+@pytest.mark.parametrize(
+    ("value", "form"),
+    [
+        (Colour.RED, "red"),
+        (2**53 - 1, 2**53 - 1),
+        (-(2**53 - 1), -(2**53 - 1)),
+        (2**53, {"$int": "9007199254740992"}),
+        (0.5, {"$float": "0.5"}),
+        (Decimal("1.50"), {"$decimal": "1.50"}),
+        (datetime(2026, 5, 1, 12, tzinfo=UTC), {"$datetime": "2026-05-01T12:00:00+00:00"}),
+        (date(2026, 5, 1), {"$date": "2026-05-01"}),
+        (frozenset({"b", "a"}), {"$set": ["a", "b"]}),
+        ({"a": (1, True, None)}, {"a": [1, True, None]}),
+    ],
+)
+def test_a_value_of_each_type_has_the_form_that_hashes_of_versions_are_made_of(value: object, form: object) -> None:
+    assert tagged(value) == form
+    assert canonical(tagged(value)) == json.dumps(form, separators=(",", ":")).encode()
+
+
+def test_what_is_tagged_is_read_back_as_plain_json() -> None:
+    assert untagged({"$int": str(2**53)}) == 2**53
+    assert untagged({"$float": "0.5"}) == 0.5
+    assert untagged([{"$decimal": "1.50"}, {"$date": "2026-05-01"}]) == ["1.50", "2026-05-01"]
+    assert untagged({"$set": ["a"]}) == {"$set": ["a"]}
+    assert untagged({"$int": "1", "b": 2}) == {"$int": "1", "b": 2}
+
+
+def test_hashes_of_documents_are_what_they_always_were() -> None:
+    assert implicit_document("desk") == {
+        "format": "loom.policy/1",
+        "language": "none",
+        "semantics": 1,
+        "name": "desk",
+    }
+    written = b'loom/policy/v1\n{"format":"loom.policy/1","language":"none","name":"desk","semantics":1}'
+    assert version_hash(implicit_document("desk")) == hashlib.sha256(written).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "seen"),
+    [
+        (2**53, "$", "is [9.0072e+15]"),
+        ([0, 2**53], "$[1]", "is [9.0072e+15]"),
+        ({"a": ["\udfff"]}, "$.a[0]", "is the text"),
+        ({"a": {1: 2}}, "$.a", "has the key [1]"),
+        ({"a": {"\0": 2}}, "$.a", "is the text"),
+        ({"a": {"b": 1.5}}, "$.a.b", "is of type [float]"),
+    ],
+)
+def test_what_cannot_be_hashed_is_refused_with_its_place(value: object, path: str, seen: str) -> None:
+    with pytest.raises(AdmissionError) as caught:
+        canonical(value)
+    assert caught.value.path == path
+    assert f"value at [{path}] {seen}" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [2**53 - 1, -(2**53 - 1), [], {"a": []}])
+def test_what_every_reader_agrees_about_has_its_form(value: object) -> None:
+    assert canonical(value) == json.dumps(value, separators=(",", ":")).encode()
 
 
 def test_the_order_of_keys_does_not_count() -> None:
