@@ -83,6 +83,12 @@ class WriterSeen(NamedTuple):
     address: str | None
     beat: int
     ended: bool
+    release: str | None = None
+    """The loom that it runs."""
+    level: int = 1
+    """The level of the shapes that it reads and writes (see `floor`)."""
+    silent_s: float = 0.0
+    """How long ago it was heard of, by the clock of the server."""
 
 
 @runtime_checkable

@@ -110,6 +110,17 @@ class Entry(BaseModel):
             f"expected one up to [{cls.schema_version}]: override {cls.__name__}.upcast"
         )
 
+    @classmethod
+    def downcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the body of schema `version + 1` in the shape of `version`; None where that cannot say the same.
+
+        It is asked for while processes of an earlier loom may read the journal; override when shapes change.
+        """
+        raise EntryUnreadableError(
+            f"kind [{cls.kind}] has no step from schema [{version + 1}] back to [{version}]; expected one, as the "
+            f"floor of the journal is lower: override {cls.__name__}.downcast"
+        )
+
 
 class PersonEntry(Entry):
     """An entry that names a person, and says where the name comes from; base of all such kinds.

@@ -18,6 +18,7 @@ from loom.journal.admission import DEFAULT_LIMITS, Limits
 from loom.journal.chain import HASH_BYTES, SALT_BYTES, body_digest
 from loom.journal.entry import KINDS, Entry, Part, PersonEntry, Recorded
 from loom.journal.fields import FIELDS_SCHEME, PLAIN_SCHEME, fields_digest
+from loom.journal.lowering import LOWERED, lowered
 from loom.journal.serialisation import EntryText, serialise
 
 __all__ = [
@@ -90,10 +91,14 @@ def draft(
     body = serialise(entry, limits=limits)
     salt = new_salt(SALT_BYTES)
     of = entry.cls if isinstance(entry, EntryText) else entry
+    schema = of.schema_version
+    if LOWERED and of.kind in LOWERED:
+        schema = LOWERED[of.kind]
+        body = lowered(of, body, schema=schema, limits=limits)
     if of.redactable or of.kind in redactable:
         digest = fields_digest(salt, body)
-        return FieldsDraft(of.kind, of.schema_version, command_id, policy_hash, salt, body, digest)
-    return Draft(of.kind, of.schema_version, command_id, policy_hash, salt, body, body_digest(salt, body))
+        return FieldsDraft(of.kind, schema, command_id, policy_hash, salt, body, digest)
+    return Draft(of.kind, schema, command_id, policy_hash, salt, body, body_digest(salt, body))
 
 
 def decoded(ready: Draft) -> Any:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loom.errors import AppendRefusedError, JournalLockedError, LoomError, WriterFencedError
+from loom.journal import Receipt
 from tests.journal.support import assert_chained, collected, notes
 from tests.postgres_server import Place, Server
 
@@ -116,3 +118,36 @@ async def test_a_directory_is_the_place_of_one_process(place: Place) -> None:
     await place.open(node="one")
     with pytest.raises(JournalLockedError):
         await place.open(node="one")
+
+
+@pytest.mark.parametrize("there", [0, 2])
+async def test_a_journal_that_is_acquired_while_a_batch_is_under_way_keeps_its_new_owner(
+    place: Place, there: int
+) -> None:
+    """Heads are not locked before the guard changes them: it finds that one is under a later epoch, and refuses."""
+    a, b = await place.open(), await place.open()
+    for sequence in range(there):
+        await a.append(notes("desk/1", sequence))
+
+    class Overtaken:
+        """A connection of a writer: before its rows come, another process acquires the journal."""
+
+        def __init__(self, connection: Any) -> None:
+            self._connection = connection
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+        async def copy_records_to_table(self, *given: Any, **named: Any) -> Any:
+            a._writer._connection = self._connection
+            assert (await b.acquire("desk/1")).sequence == there
+            return await self._connection.copy_records_to_table(*given, **named)
+
+    await a.acquire("desk/1")
+    a._writer._connection = Overtaken(a._writer._connection)
+    both = a.submit(notes("desk/1", there)), a.submit(notes("desk/2", 0))
+    lost, kept = await asyncio.gather(*both, return_exceptions=True)
+    assert isinstance(lost, WriterFencedError)
+    assert isinstance(kept, Receipt)
+    assert (await b.append(notes("desk/1", there))).sequence == there + 1
+    assert_chained(await collected(b.read_all()))

@@ -82,7 +82,7 @@ async def test_a_reader_reads_and_a_writer_writes_and_neither_does_more(place: P
                 "INSERT INTO meta VALUES ('sealed', 'x')",
                 "INSERT INTO writers (name, account) VALUES ('x', 'loom')",
                 "UPDATE writers SET address = 'http://elsewhere'",
-                f"SELECT begin_append({owner.writer}, '{{}}', '{{}}')",
+                f"SELECT begin_append({owner.writer}, '{{}}')",
                 "SELECT let_in('bi', 'writer')",
                 "DROP TABLE entries",
             )

@@ -7,11 +7,12 @@ from collections.abc import Collection
 from loom.journal.election import WriterSeen
 from loom.journal.postgres.reader import PostgresReader
 
-__all__ = ["Others"]
+__all__ = ["Others", "writers_of"]
 
 _HEADS = "SELECT journal, sequence FROM heads WHERE journal = ANY ($1::text[]) AND sequence > 0"
 _WRITERS = """
-SELECT writer, name, address, (extract(epoch FROM beat_at) * 1000000)::bigint AS beat, fenced_at IS NOT NULL AS ended
+SELECT writer, name, address, (extract(epoch FROM beat_at) * 1000000)::bigint AS beat, fenced_at IS NOT NULL AS ended,
+  release, level, extract(epoch FROM now() - beat_at)::float8 AS silent
 FROM writers ORDER BY writer DESC LIMIT 1000
 """
 
@@ -28,4 +29,9 @@ class Others:
 
     async def writers(self) -> list[WriterSeen]:
         """Return the last thousand processes that have opened the journal, the newest first."""
-        return [WriterSeen(*row) for row in await self._reader.rows(_WRITERS)]
+        return await writers_of(self._reader)
+
+
+async def writers_of(reader: PostgresReader) -> list[WriterSeen]:
+    """Return the last thousand processes that have opened a journal, the newest first."""
+    return [WriterSeen(*row) for row in await reader.rows(_WRITERS)]

@@ -23,6 +23,8 @@ CREATE TABLE writers (
   writer bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name text NOT NULL,
   address text,
+  release text,
+  level integer NOT NULL DEFAULT 1, -- of the shapes that it reads and writes
   account name NOT NULL DEFAULT current_user,
   started_at timestamptz NOT NULL DEFAULT now(),
   beat_at timestamptz NOT NULL DEFAULT now(),
@@ -36,7 +38,7 @@ CREATE TABLE heads (
   entry_hash bytea NOT NULL,
   writer bigint NOT NULL,
   epoch bigint NOT NULL
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 35);
 
 -- A key over several partitions must contain the position: that sequences are unique is seen to by the guard.
 CREATE TABLE entries (
@@ -95,18 +97,32 @@ BEGIN
     RAISE EXCEPTION 'append-only: positions % to % do not follow %, or time fell', lowest, highest, at.position
       USING ERRCODE = 'LM001';
   END IF;
-  SELECT each.journal INTO bad FROM (
-    SELECT journal, sequence, epoch, row_number() OVER (PARTITION BY journal ORDER BY position) AS nth FROM added
-  ) AS each LEFT JOIN heads USING (journal)
-  WHERE each.sequence <> coalesce(heads.sequence, 0) + each.nth OR each.epoch < coalesce(heads.epoch, 0) LIMIT 1;
+  -- A head is changed only where it still is what the rows follow: whoever acquires a journal meanwhile is waited for.
+  WITH numbered AS (
+    SELECT journal, position, sequence, entry_hash, epoch,
+      sequence - row_number() OVER (PARTITION BY journal ORDER BY position) AS before
+    FROM added
+  ), last AS (
+    SELECT journal, max(sequence) AS sequence, min(before) AS before, min(epoch) AS lowest_epoch,
+      (array_agg(entry_hash ORDER BY position DESC))[1] AS entry_hash,
+      (array_agg(epoch ORDER BY position DESC))[1] AS epoch
+    FROM numbered GROUP BY journal HAVING min(before) = max(before)
+  ), changed AS (
+    UPDATE heads SET sequence = last.sequence, entry_hash = last.entry_hash, writer = me, epoch = last.epoch FROM last
+    WHERE heads.journal = last.journal AND heads.sequence = last.before AND heads.epoch <= last.lowest_epoch
+    RETURNING heads.journal
+  ), begun AS (
+    INSERT INTO heads (journal, sequence, entry_hash, writer, epoch)
+    SELECT journal, sequence, entry_hash, me, epoch FROM last
+    WHERE before = 0 AND NOT EXISTS (SELECT 1 FROM changed WHERE changed.journal = last.journal)
+    ON CONFLICT (journal) DO NOTHING RETURNING journal
+  )
+  SELECT journal INTO bad FROM added
+  WHERE journal NOT IN (SELECT journal FROM changed UNION ALL SELECT journal FROM begun) LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION 'append-only: the sequence of % does not follow its head, or its epoch fell', bad
       USING ERRCODE = 'LM002';
   END IF;
-  INSERT INTO heads AS head (journal, sequence, entry_hash, writer, epoch)
-    SELECT DISTINCT ON (journal) journal, sequence, entry_hash, me, epoch FROM added ORDER BY journal, position DESC
-    ON CONFLICT (journal) DO UPDATE SET sequence = excluded.sequence, entry_hash = excluded.entry_hash,
-      writer = excluded.writer, epoch = excluded.epoch;
   INSERT INTO commands SELECT journal, command_id, position FROM added WHERE kind = 'command_received';
   INSERT INTO own_ids SELECT command_id, position FROM added WHERE kind = 'decision_observed';
   UPDATE tail SET (position, entry_hash, recorded_at_us) =
@@ -213,8 +229,9 @@ CREATE TRIGGER append_only_delete BEFORE DELETE ON writers FOR EACH STATEMENT EX
 CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON writers FOR EACH STATEMENT EXECUTE FUNCTION refuse();
 
 -- Begins an append: locks the tail, refuses a writer that is fenced, and returns the tail, with an epoch for journals that
--- another writer has or no writer had; then the head of each journal that is named, locked.
-CREATE FUNCTION begin_append(me bigint, names text[], beginnings bytea[])
+-- another writer has or no writer had; then the head of each journal that is named, once each, and has one. The heads are
+-- not locked: the guard finds out which were acquired since.
+CREATE FUNCTION begin_append(me bigint, names text[])
 RETURNS TABLE (journal text, at bigint, entry_hash bytea, recorded_at_us bigint, writer bigint, epoch bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
@@ -225,14 +242,14 @@ BEGIN
     RAISE EXCEPTION 'writer % was fenced', me USING ERRCODE = 'LM004';
   END IF;
   PERFORM set_config('loom.writer', me::text, true);
-  INSERT INTO heads SELECT named, 0, beginning, 0, 0 FROM unnest(names, beginnings) AS given (named, beginning)
-    ON CONFLICT DO NOTHING;
-  RETURN QUERY SELECT NULL::text, last.position, last.entry_hash, last.recorded_at_us, 0::bigint,
-    CASE WHEN EXISTS (SELECT 1 FROM heads WHERE heads.journal = ANY (names) AND heads.writer <> me)
-      THEN greatest(nextval('epochs'), (SELECT max(heads.epoch) + 1 FROM heads WHERE heads.journal = ANY (names)))
-      ELSE 0 END;
-  RETURN QUERY SELECT heads.journal::text, heads.sequence, heads.entry_hash, 0::bigint, heads.writer, heads.epoch
-    FROM heads WHERE heads.journal = ANY (names) ORDER BY heads.journal FOR UPDATE;
+  RETURN QUERY
+    WITH found AS MATERIALIZED (SELECT * FROM heads WHERE heads.journal = ANY (names))
+    SELECT NULL::text, last.position, last.entry_hash, last.recorded_at_us, 0::bigint,
+      CASE WHEN (SELECT count(*) FROM found WHERE found.writer = me) < cardinality(names)
+        THEN greatest(nextval('epochs'), (SELECT max(found.epoch) + 1 FROM found))
+        ELSE 0 END
+    UNION ALL
+    SELECT found.journal, found.sequence, found.entry_hash, 0::bigint, found.writer, found.epoch FROM found;
 END $$;
 
 -- Makes a process the one writer of a journal, after what another one is appending to it.
@@ -273,14 +290,14 @@ BEGIN
   EXECUTE format('GRANT SELECT ON meta, tail, writers, heads, entries, commands, own_ids TO %I', account);
   IF role = 'writer' THEN
     EXECUTE format('GRANT INSERT, UPDATE (body, salt) ON entries TO %I', account);
-    EXECUTE format('GRANT INSERT (name, address), UPDATE (beat_at) ON writers TO %I', account);
+    EXECUTE format('GRANT INSERT (name, address, release, level), UPDATE (beat_at) ON writers TO %I', account);
     EXECUTE format('GRANT UPDATE (one) ON tail TO %I', account); -- to lock it: that it changes is refused by its trigger
-    EXECUTE format('GRANT EXECUTE ON FUNCTION begin_append(bigint, text[], bytea[]), acquire(bigint, text, bytea), '
+    EXECUTE format('GRANT EXECUTE ON FUNCTION begin_append(bigint, text[]), acquire(bigint, text, bytea), '
                    'fence(bigint), add_partition(bigint, bigint) TO %I', account);
   END IF;
 END $$;
 
-REVOKE EXECUTE ON FUNCTION begin_append(bigint, text[], bytea[]), acquire(bigint, text, bytea), fence(bigint),
+REVOKE EXECUTE ON FUNCTION begin_append(bigint, text[]), acquire(bigint, text, bytea), fence(bigint),
   add_partition(bigint, bigint), guard_entries(regclass), let_in(name, text) FROM PUBLIC;
 
 ALTER TABLE writers ENABLE ROW LEVEL SECURITY;

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from loom.errors import AppendRefusedError, LoomError, SequenceConflictError, WriterFencedError
 from loom.journal.chain import SCHEME_2, hash_after, journal_fields, turn_fields
-from loom.journal.entry import BODY_SCHEMES
 from loom.journal.fields import FIELDS_SCHEME
 from loom.journal.sqlite.staging import Outcome, Tail
 from loom.journal.store import Append, Head, Receipt
@@ -120,16 +119,19 @@ def _rows(
     append: Append, head: HeadRow, position: int, *, workspace: str, epoch: int, at: int, now_us: int
 ) -> tuple[list[tuple[Any, ...]], Head]:
     journal, back = append.journal, at - now_us
-    begins = {scheme: journal_fields(workspace, journal, scheme=scheme) for scheme in BODY_SCHEMES}
+    begins: dict[int, bytes] = {}
     sequence, previous = head.sequence, head.entry_hash
     rows: list[tuple[Any, ...]] = []
     for draft in append.drafts:
         kind, schema, command_id, policy, salt, body, digest = draft
         scheme = draft.body_scheme
+        begin = begins.get(scheme)
+        if begin is None:
+            begin = begins[scheme] = journal_fields(workspace, journal, scheme=scheme)
         bound = SCHEME_2 + digest if scheme == FIELDS_SCHEME else digest
         sequence, position = sequence + 1, position + 1
         numbers = (sequence, position, schema, epoch, at, back)
-        previous = hash_after(begins[scheme], kind, turn_fields(command_id, policy), numbers, bound, previous)
+        previous = hash_after(begin, kind, turn_fields(command_id, policy), numbers, bound, previous)
         header = (position, journal, sequence, kind, schema, command_id, epoch, at, back, policy)
         rows.append((*header, salt, body, digest, previous, scheme))
     return rows, Head(sequence, previous)

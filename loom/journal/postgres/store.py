@@ -16,8 +16,10 @@ from loom.background import Background
 from loom.clock import AHEAD_US, Clock, SystemClock, datetime_from_us
 from loom.errors import AppendUnknownError, JournalClosedError, LoomError
 from loom.journal.chain import genesis
+from loom.journal.floor import Floor
 from loom.journal.holders import Holder
 from loom.journal.kinds import OWN_IDS
+from loom.journal.lowering import stop_asking
 from loom.journal.postgres.anchor import Anchor
 from loom.journal.postgres.follower import Follower
 from loom.journal.postgres.options import PostgresOptions
@@ -64,6 +66,7 @@ class PostgresStore(StoreReads[PostgresReader], Others):
         sessions = self._reader.sessions
         self._writer = Writer(url, sessions, options=options, clock=clock, name=name, address=address)
         self._anchor = Anchor(files, url, self._reader, every=options.head_every)
+        self._floor = Floor(self)
         self._pump = Pump(self._commit, options)
         self._background = Background()
         self._follower: Follower | None = None
@@ -273,6 +276,7 @@ class PostgresStore(StoreReads[PostgresReader], Others):
         await self._writer.open()
         position, at_us = await self._reader.tail_and_time()
         await self._anchor.check(accept_loss=accept_loss)
+        await self._floor.load()
         self._acknowledged, self._recorded_at_us = position, at_us
         behind_us = at_us - self._clock.now_us() if position else 0
         if behind_us > AHEAD_US:
@@ -293,6 +297,7 @@ class PostgresStore(StoreReads[PostgresReader], Others):
 
     async def _release(self) -> None:
         self._closed = self._closed or "is closed; expected an open one: open it again"
+        stop_asking(self)
         await self._background.close()
         await self._writer.close()
         await self._reader.close()

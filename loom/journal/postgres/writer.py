@@ -21,14 +21,16 @@ from loom.errors import (
     SequenceConflictError,
     WriterFencedError,
 )
+from loom.journal import lowering
 from loom.journal.chain import genesis
+from loom.journal.floor import release
 from loom.journal.kinds import OWN_IDS
 from loom.journal.postgres.connecting import Connection, check_server, connect, create_or_check, without_cause
 from loom.journal.postgres.faults import FENCED, GUARDED, explained, is_of_one_append, is_unreachable, state_of
 from loom.journal.postgres.options import PostgresOptions
 from loom.journal.postgres.reader import COLUMNS
 from loom.journal.postgres.sessions import Sessions
-from loom.journal.postgres.staging import Staged, Wanted, begun, not_accepted, stage
+from loom.journal.postgres.staging import HeadRow, Staged, Wanted, begun, not_accepted, stage
 from loom.journal.postgres.url import PostgresUrl
 from loom.journal.sqlite.staging import Outcome, for_each, unanswered
 from loom.journal.store import Head, Receipt
@@ -37,8 +39,8 @@ from loom.telemetry import get_logger
 __all__ = ["Writer"]
 
 _NAMES = tuple(COLUMNS.split(", "))
-_BEGIN = "SELECT * FROM begin_append($1, $2, $3)"
-_REGISTER = "INSERT INTO writers (name, address) VALUES ($1, $2) RETURNING writer"
+_BEGIN = "SELECT * FROM begin_append($1, $2)"
+_REGISTER = "INSERT INTO writers (name, address, release, level) VALUES ($1, $2, $3, $4) RETURNING writer"
 _ACQUIRE = "SELECT * FROM acquire($1, $2, $3)"
 _RESOLVE = "SELECT position, entry_hash, recorded_at_us FROM entries WHERE journal = $1 AND sequence = $2"
 _LOCK = "SELECT 1 FROM tail FOR UPDATE"
@@ -93,7 +95,7 @@ class Writer:
         try:
             await check_server(connection, self._url, self._options, writing=True)
             self.meta = await create_or_check(connection, self._url, self._options)
-            self.number = await connection.fetchval(_REGISTER, self._name, self._address)
+            self.number = await connection.fetchval(_REGISTER, self._name, self._address, release(), lowering.LEVEL)
             self._connection = connection
             await self.keep_partitions()
         except BaseException as error:
@@ -226,8 +228,10 @@ class Writer:
     async def _insert(self, connection: Connection, batch: Sequence[Wanted]) -> Staged:
         names = sorted({wanted.append.journal for wanted in batch})
         await connection.execute("BEGIN")
-        rows = await connection.fetch(_BEGIN, self.number, names, [self._beginning(name) for name in names])
-        found = begun(rows)
+        found = begun(await connection.fetch(_BEGIN, self.number, names))
+        for name in names:
+            if name not in found.heads:
+                found.heads[name] = HeadRow(0, self._beginning(name), 0, 0)
         workspace, now_us = self._url.workspace, self._clock.now_us()
         staged = stage(batch, found, workspace=workspace, writer=self.number, now_us=now_us)
         if staged.rows:
