@@ -56,18 +56,15 @@ class Cluster:
                         await asyncio.sleep(0.1)
 
     async def start_node(self, name: str, *, newer: bool = False) -> Worker:
-        """Start a node, or start it again; a `newer` one writes shapes that others do not know."""
+        """Start a node, or start it again; a `newer` one writes shapes that the others do not know."""
         given: dict[str, Any] = {
             "url": self.place.text,
             "directory": str(self._directory),
             "node": name,
             "nodes": self.nodes,
             "key": KEY,
-<<<<<<< HEAD
             "wrong": self.wrong.get(name, ()),
-=======
             "newer": newer,
->>>>>>> ac97270f (journal: a format floor for rolling upgrades on PostgreSQL; heads change in place and are locked once; loom versions)
         }
         if self.servers is None:
             given["leases"] = str(self._directory / "leases.db")

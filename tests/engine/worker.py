@@ -27,12 +27,9 @@ from loom.errors import LoomError
 from loom.identity import Identity
 from loom.runtime import Loom
 from tests.engine.leases import leases_at
-<<<<<<< HEAD
+from tests.engine.newer import become_newer
 from tests.engine.wrong import make_wrong
 from tests.reliability.forks import Zygote
-=======
-from tests.engine.newer import become_newer
->>>>>>> ac97270f (journal: a format floor for rolling upgrades on PostgreSQL; heads change in place and are locked once; loom versions)
 
 __all__ = ["Decide", "Desk", "Worker"]
 
@@ -188,18 +185,9 @@ async def placing(loom: Loom, count: int, tag: str) -> dict[str, float]:
     return {"turns_per_s": count / took, "cpu": (used.user + used.system - cpu.user - cpu.system) / took}
 
 
-<<<<<<< HEAD
 async def main(given: dict[str, Any], wire: socket.socket) -> None:
     """Open the loom of a node, say so, and answer what comes over the wire until its other end closes."""
     reader, writer = await asyncio.open_connection(sock=wire, limit=_LONGEST)
-=======
-async def main(given: dict[str, Any]) -> None:
-    if given.get("newer"):
-        become_newer()
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=1 << 24)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
->>>>>>> ac97270f (journal: a format floor for rolling upgrades on PostgreSQL; heads change in place and are locked once; loom versions)
 
     def say(what: dict[str, Any]) -> None:
         writer.write(json.dumps(what).encode() + b"\n")
@@ -212,6 +200,8 @@ async def main(given: dict[str, Any]) -> None:
             say({"n": asked["n"], "error": type(error).__name__, "message": str(error)})
 
     make_wrong(given.get("wrong", ()))
+    if given.get("newer"):
+        become_newer()
     async with opened(given) as loom:
         loom.store.on_fenced(lambda _: os._exit(ENDED_AS_FENCED))
         say({"n": 0, "ok": "ready"})
