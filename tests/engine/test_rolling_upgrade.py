@@ -19,7 +19,7 @@ from tests.engine.cluster import Cluster
 from tests.engine.newer import LEVEL, SCHEMA
 from tests.postgres_server import PASSWORD, QUOTED, Place, Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
@@ -39,8 +39,9 @@ async def test_a_rolling_upgrade_writes_the_new_shapes_after_the_floor_was_raise
     await asked(cluster, "n0", keys, "old")
     for name, other in (("n0", "n1"), ("n1", "n0")):
         flying = asyncio.create_task(asked(cluster, other, keys, f"while {name} goes", think_s=1.0))
-        while not await cluster.workers[other].do(running=True):
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(30):
+            while not sum([await each.do(running=True) for each in cluster.workers.values()]):
+                await asyncio.sleep(0.02)
         await cluster.workers[name].close()
         await cluster.start_node(name, newer=True)
         await flying
