@@ -97,7 +97,7 @@ BEGIN
     RAISE EXCEPTION 'append-only: positions % to % do not follow %, or time fell', lowest, highest, at.position
       USING ERRCODE = 'LM001';
   END IF;
-  -- A head is changed only where it still is what the rows follow: whoever acquires a journal meanwhile is waited for.
+  -- A head is changed only where it still is what the rows follow: a process that acquires a journal meanwhile is waited for.
   WITH numbered AS (
     SELECT journal, position, sequence, entry_hash, epoch,
       sequence - row_number() OVER (PARTITION BY journal ORDER BY position) AS before
