@@ -1989,4 +1989,33 @@ ACTS: tuple[Act, ...] = (
         "if False:",
         ("tests/journal/test_postgres_copy.py::test_a_copy_has_every_byte_and_the_source_is_written_no_more",),
     ),
+    Act(
+        "an earlier loom opens a journal whose floor is above its level",
+        "loom/journal/floor.py",
+        "Floor.refusal",
+        "if self.raised is None or self.level <= lowering.LEVEL:",
+        "if True:",
+        ("tests/journal/test_floor.py::test_a_loom_that_knows_less_than_the_floor_is_refused_by_name",),
+    ),
+    Act(
+        "the floor is raised while a process of an earlier loom writes",
+        "loom/journal/floor.py",
+        "Floor.raise_to",
+        "if alive := [each for each in behind if each.silent_s < SILENT_S]:",
+        "if alive := []:",
+        (
+            "tests/journal/test_floor.py::test_a_floor_is_not_raised_over_a_process_of_an_earlier_loom_unless_it_is_silent",
+        ),
+    ),
+    Act(
+        "a shape is written that processes of an earlier loom cannot read",
+        "loom/journal/store.py",
+        "draft",
+        "if LOWERED and of.kind in LOWERED:",
+        "if False:",
+        (
+            "tests/journal/test_floor.py"
+            "::test_below_the_floor_entries_are_written_in_the_older_shape_and_above_it_in_their_own",
+        ),
+    ),
 )
