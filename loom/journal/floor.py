@@ -8,18 +8,19 @@ that knows less is refused by name. A journal without an entry is at floor 1.
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from loom.errors import JournalFormatError, JournalLockedError, JournalReadOnlyError
 from loom.identity import Identity, check_person
 from loom.journal import lowering
 from loom.journal.election import KnowsWriters, WriterSeen
-from loom.journal.entry import PersonEntry, Recorded
+from loom.journal.entry import Recorded
+from loom.journal.kinds import FloorRaisedEntry
 from loom.journal.singleton import SingletonJournal
 from loom.journal.store import JournalReader, JournalWriter
 from loom.telemetry import get_logger
 
-__all__ = ["FLOOR_JOURNAL", "SILENT_S", "Floor", "FloorRaisedEntry", "release"]
+__all__ = ["FLOOR_JOURNAL", "SILENT_S", "Floor", "release"]
 
 FLOOR_JOURNAL = "loom/format"
 
@@ -27,19 +28,6 @@ SILENT_S = 10.0
 """A process that was silent for so long, by the clock of the server, is fenced before the floor is raised."""
 
 _log = get_logger("loom.journal")
-
-
-class FloorRaisedEntry(PersonEntry):
-    """A person said that no process of an earlier loom is left: from here on entries may have the shapes of a level."""
-
-    kind: ClassVar[str] = "format_floor_raised"
-    sources_since: ClassVar[int] = 1
-
-    level: int
-    release: str
-    """The loom that raised it: this one and later ones can read the journal."""
-    by: str
-    reason: str = ""
 
 
 def release() -> str:

@@ -1,4 +1,4 @@
-"""The entries that frame a turn, and the one that declares a body gone.
+"""The entries that frame a turn, the one that declares a body gone, and the one that raises the format floor.
 
 What happens inside a turn is recorded by the kinds of `loom.decisions` and `loom.actors`.
 """
@@ -17,6 +17,7 @@ __all__ = [
     "MARKS",
     "OWN_IDS",
     "CommandReceivedEntry",
+    "FloorRaisedEntry",
     "PrunedEntry",
     "TurnAbandonedEntry",
     "TurnCompletedEntry",
@@ -194,3 +195,16 @@ class PrunedEntry(PersonEntry):
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
         """Return a body from before the archive was named as it is."""
         return body if version == 2 else super().upcast(version, body)
+
+
+class FloorRaisedEntry(PersonEntry):
+    """A person said that no process of an earlier loom is left: from here on entries may have the shapes of a level."""
+
+    kind: ClassVar[str] = "format_floor_raised"
+    sources_since: ClassVar[int] = 1
+
+    level: int
+    release: str
+    """The loom that raised it: this one and later ones can read the journal."""
+    by: str
+    reason: str = ""

@@ -13,8 +13,9 @@ from loom.background import Background
 from loom.errors import AdmissionError, JournalFormatError, JournalLockedError, WriterFencedError
 from loom.identity import Identity
 from loom.journal import Append, Entry, draft, lowering
-from loom.journal.floor import FLOOR_JOURNAL, Floor, FloorRaisedEntry
+from loom.journal.floor import FLOOR_JOURNAL, Floor
 from loom.journal.following import Follower, followers_of
+from loom.journal.kinds import FloorRaisedEntry
 from tests.journal.support import notes
 from tests.journal.test_postgres_bad_input import one_line
 from tests.postgres_server import Place, Server
