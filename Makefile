@@ -6,7 +6,8 @@
 #   make integrations   tests with LangChain, LangGraph and others, in an environment of their own
 #   make conformance   other people's readers of what `loom export --as` writes, in an environment of their own
 #   make cluster-test   tests with PostgreSQL and Restate, which are installed where there are none; make cluster-demo
-#   make coverage   the tests of rooms that have a floor, and how much of each they run; ROOMS="gate" narrows them
+#   make coverage   what tests run, by room and of all, with the branches of the core; ROOMS="gate" narrows them
+#   make audit      bandit, pip-audit, types and lint, for row R39 of the scoreboard
 #   make reliability   inject every kind of fault: kills, power cuts, full disks, flipped bytes (some minutes)
 #   make release   wheel, sdist, SBOM and notes in dist/, built twice, checked; nothing is uploaded
 #   make docs      the pages and the reference as a site in site/, which needs no server and no network
@@ -32,10 +33,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo browser test integrations conformance cluster-test cluster-demo cluster-servers postgres-server nightly slow reliability release docs lowest pythons environments sabotage mutation coverage check lint types layers format lock clean
+.PHONY: audit help demo browser test integrations conformance cluster-test cluster-demo cluster-servers postgres-server nightly slow reliability release docs lowest pythons environments sabotage mutation coverage check lint types layers format lock clean
 
 help:
-	@sed -n '2,16s/^# *//p' Makefile
+	@sed -n '2,17s/^# *//p' Makefile
 
 demo: $(VENV)/.installed
 	@$(BIN)/loom demo $(ARGS)
@@ -94,6 +95,17 @@ mutation: $(VENV)/.dev
 # Not part of .ci/run: it takes some minutes.
 coverage: $(VENV)/.dev
 	$(BIN)/python -m tests.coverage_floors $(ROOMS)
+	$(if $(ROOMS),,$(BIN)/python -m tests.coverage_floors --whole)
+
+# Tools that read code, in an environment of their own; writes audit.json.
+audit: $(VENV)/.dev $(VENV)-audit/.installed
+	$(BIN)/python -m tests.audit $(VENV)-audit/bin
+
+$(VENV)-audit/.installed: tests/audit.in
+	@rm -rf $(VENV)-audit
+	@$(PYTHON) -m venv $(VENV)-audit
+	@$(VENV)-audit/bin/python -m pip --disable-pip-version-check --quiet install -r $<
+	@touch $@
 
 # Tools in an environment of their own; nothing is uploaded.
 release: $(VENV)/.dev $(VENV)-release/.installed
@@ -168,7 +180,7 @@ $(VENV)-docs/.installed: release/docs.in pyproject.toml
 # All that takes too long for each change; each part goes on where another failed.
 nightly:
 	LOOM_NIGHTLY=1 $(MAKE) --no-print-directory --keep-going check integrations conformance cluster-test slow environments \
-	  reliability coverage sabotage mutation pythons lowest docs
+	  audit coverage reliability sabotage mutation pythons lowest docs
 
 # Tests of rooms that need longer: the other widths of the browser, larger models.
 slow: $(VENV)/.dev browser

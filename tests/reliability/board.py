@@ -31,6 +31,7 @@ __all__ = [
     "UNKNOWN",
     "Piece",
     "Tally",
+    "commit",
     "dirty",
     "finds_enough",
     "merged",
@@ -170,7 +171,7 @@ def merged(pieces: Iterable[Piece], *, interrupted: bool = False) -> dict[str, A
     missing = "the run was interrupted" if interrupted else NOT_RUN
     return {
         "seed": SEED,
-        "commit": _git("rev-parse", "HEAD") or UNKNOWN,
+        "commit": commit(),
         "trees": trees_of("HEAD"),
         "dirty": dirty(),
         "sqlite": sqlite3.sqlite_version,
@@ -219,6 +220,11 @@ UNKNOWN = "unknown"
 def trees_of(commit: str) -> dict[str, str]:
     """Return the git tree hash of each directory that a result rests on, at a commit."""
     return {name: _git("rev-parse", f"{commit}:{name}") or UNKNOWN for name in TREES}
+
+
+def commit() -> str:
+    """Return the commit of HEAD."""
+    return _git("rev-parse", "HEAD") or UNKNOWN
 
 
 def dirty() -> bool:

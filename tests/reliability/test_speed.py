@@ -1,7 +1,7 @@
 """R40: appends, verifying and recovering against a raw peer, with ratios that are committed; and the absolute bars.
 
-A ratio fails where it is a fifth over the committed one in each of three tries. The bars are of an idle machine: they are
-measured at night (`LOOM_NIGHTLY`), and said with pass or miss.
+A ratio fails where it is a fifth over the committed one in each of three tries. The bars are of an idle machine: they
+are measured at night (`LOOM_NIGHTLY`), and said with pass or miss.
 """
 
 from __future__ import annotations
