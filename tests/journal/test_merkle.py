@@ -162,3 +162,23 @@ def test_what_is_not_in_a_tree_has_no_proof() -> None:
             inclusion(index, size, node)
     with pytest.raises(OutOfRangeError):
         consistency(4, 3, node)
+
+
+def test_no_proof_is_too_short_or_of_a_leaf_after_the_last() -> None:
+    [leaf] = leaves(1)
+    assert is_included(leaf, 0, 1, [], leaf)
+    assert not is_included(leaf, 1, 1, [], leaf)
+    root = mth(leaves(5))
+    assert not is_consistent(3, 5, [], mth(leaves(3)), root)
+    assert not is_consistent(0, 5, [], root, root)
+    assert not is_consistent(0, 5, [root], EMPTY_ROOT, root)
+
+
+def test_a_tree_is_taken_up_from_an_edge_that_fits_its_size() -> None:
+    found = leaves(5)
+    tree = Frontier.taken_up(4, [mth(found[:4])])
+    tree.add(found[4])
+    assert (tree.size, tree.root) == (5, mth(found))
+    for edge in ([], [mth(found[:4]), found[4]]):
+        with pytest.raises(OutOfRangeError, match=r"is not of \[4\] leaves"):
+            Frontier.taken_up(4, edge)

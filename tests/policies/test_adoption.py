@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from loom import Actor, Command, Loom
 from loom.errors import ActorFailedError, AdmissionError, SelfAdoptionError
@@ -20,15 +22,10 @@ from loom.journal.sqlite import SqliteOptions, SqliteStore, WriterOptions
 from loom.policies.entries import PolicyAdoptedEntry, PolicyProposedEntry, PolicyRegisteredEntry
 from loom.policies.registry import POLICY_JOURNAL, PolicyRegistry
 from loom.policies.tables import Table
-from tests.policies.test_registry import Asked, another_rebate, limited, rebate
+from tests.journal.processes import Node
+from tests.policies.test_registry import TABLE, Asked, another_rebate, limited, rebate
 
 _OPTIONS = SqliteOptions(writer=WriterOptions(min_free_bytes=0))
-TABLE = {
-    "format": "loom.table/1",
-    "name": "rebate",
-    "facts": {"percent": {"type": "integer"}},
-    "rules": [{"name": "all", "when": [], "effect": "allow", "why": "why not"}],
-}
 
 
 @pytest.fixture
@@ -253,3 +250,49 @@ async def test_an_adoption_says_since_when_it_was_gone_by_and_only_of_the_past(s
     assert adoption is not None
     assert (adoption.effective_from, adoption.as_json()["effective_from"]) == (since, "2015-01-01T00:00:00+00:00")
     assert len([each async for each in store.read("loom/policies") if each.kind == "policy_adopted"]) == 2
+
+
+async def test_a_time_that_is_now_is_past_enough(store: SqliteStore) -> None:
+    now = datetime(2026, 5, 1, tzinfo=UTC)
+    registry = PolicyRegistry(store, now=lambda: now)
+    version = await registry.register(rebate, by="bob")
+    assert await registry.adopt(version.version, by="carol", effective_from=now) == version
+
+
+async def test_code_that_still_gives_what_code_adopted_leaves_it(store: SqliteStore, registry: PolicyRegistry) -> None:
+    await registry.ensure(rebate, by="alice")
+    five = await registry.ensure(limited(5), by="alice")
+    assert registry.adopted("rebate") == five
+    ten = await registry.ensure(rebate, by="alice")
+    assert ten.hash == rebate.version_hash
+    assert registry.adopted("rebate") == (await reread(store)).adopted("rebate") == five
+
+
+async def test_two_that_start_at_once_adopt_once_and_never_over_a_person(store: SqliteStore) -> None:
+    here, there = Node(store), Node(store)
+    ours, theirs = PolicyRegistry(here), PolicyRegistry(there)
+    version = await ours.register_code(rebate, by="alice", reason="registered from code")
+    await theirs.load()
+    here.before_append.append(lambda: theirs.adopt(version.version, by="bob"))
+    assert await ours.ensure(rebate, by="alice") == version
+    assert who(ours) == ("bob", "person")
+    again = PolicyRegistry(store)
+    await asyncio.gather(*(again.ensure(another_rebate, by="alice") for _ in range(3)))
+    assert [type(each) for each in await written(store)].count(PolicyAdoptedEntry) == 1
+
+
+async def test_several_that_ensure_at_once_adopt_once(store: SqliteStore, registry: PolicyRegistry) -> None:
+    await asyncio.gather(*(registry.ensure(rebate, by="alice") for _ in range(3)))
+    assert [type(each) for each in await written(store)].count(PolicyAdoptedEntry) == 1
+
+
+async def test_what_a_person_adopted_and_no_code_runs_is_logged(store: SqliteStore, registry: PolicyRegistry) -> None:
+    first = await registry.register(rebate, by="bob")
+    await registry.adopt(first.version, by="carol")
+    with capture_logs() as logs:
+        again = await reread(store)
+        version = await again.ensure(another_rebate, by="alice")
+    assert version.hash == another_rebate.version_hash
+    [said] = [each for each in logs if each["event"] == "policy_code_missing"]
+    assert (said["policy"], said["adopted"]) == ("rebate", first.version)
+    assert version.version in said["expected"]

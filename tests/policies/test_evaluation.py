@@ -173,3 +173,26 @@ def test_two_cases_of_one_name_are_refused() -> None:
     row = otherwise("r", allow(), why="w")
     with pytest.raises(ValueError, match="not all different"):
         first_match(row, row)
+
+
+class Threshold(Params):
+    limit: int = 3
+
+
+class Wrong(Params):
+    limit: int = "3"  # type: ignore[assignment]
+
+
+def test_what_a_rule_reads_and_answers_is_not_changed_afterwards() -> None:
+    answer = Evaluation(effect="deny", rule="r", why="w", why_not=(RuleMiss(rule="a", why="b"),))
+    for model, name in ((answer, "why"), (answer.why_not[0], "why"), (Threshold(), "limit")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(model, name, "another")
+
+
+def test_a_default_of_a_parameter_is_of_its_type_and_a_detail_is_a_number() -> None:
+    with pytest.raises(ValidationError, match="valid integer"):
+        Wrong()
+    for number in (float("nan"), float("inf")):
+        with pytest.raises(ValidationError, match="finite number"):
+            Evaluation(effect="deny", rule="r", why="w", details={"share": number})

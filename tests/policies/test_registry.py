@@ -22,11 +22,21 @@ from loom.journal import Append, Draft, Receipt
 from loom.journal.chain import body_digest
 from loom.journal.sqlite import Reader, SqliteOptions, SqliteStore, WriterOptions
 from loom.policies import Evaluation, Facts, Params, allow, case, deny, first_match, otherwise, policy
+from loom.policies.difference import difference
 from loom.policies.entries import PolicyAdoptedEntry, PolicyRegisteredEntry
 from loom.policies.policy import Policy
 from loom.policies.registry import POLICY_JOURNAL, PolicyRegistry
+from loom.policies.tables import Table
 
 _OPTIONS = SqliteOptions(writer=WriterOptions(min_free_bytes=0))
+
+
+TABLE = {
+    "format": "loom.table/1",
+    "name": "rebate",
+    "facts": {"percent": {"type": "integer"}},
+    "rules": [{"name": "all", "when": [], "effect": "allow", "why": "why not"}],
+}
 
 
 class Limit(Params):
@@ -243,6 +253,31 @@ async def test_a_version_runs_by_the_code_that_gives_it_and_by_no_other(
         without_code.runnable(ten)
     without_code.attach(rebate)
     assert without_code.runnable(fifty).evaluate(Asked(percent=40)).allowed
+
+
+async def test_the_code_of_a_version_is_made_once(registry: PolicyRegistry) -> None:
+    ten, table = await registry.register(limited(10), by="alice"), await registry.register(Table.of(TABLE), by="alice")
+    for version in (ten, table):
+        assert registry.runnable(version) is registry.runnable(version)
+        assert registry.runnable(version).gives(version.document)
+
+
+async def test_who_proposes_or_needs_no_rule_gets_the_version(store: SqliteStore, registry: PolicyRegistry) -> None:
+    version = await registry.register(rebate, by="alice")
+    assert await registry.propose(version.version, by="bob") == version
+    implicit = await registry.register_implicit("desk", by="alice")
+    assert implicit == registry.latest("desk")
+    entries = [each.entry async for each in store.read(POLICY_JOURNAL)]
+    assert [each.via for each in entries if isinstance(each, PolicyRegisteredEntry)][-1] == "code"
+
+
+async def test_versions_are_compared_from_the_old_one_to_the_new_one(registry: PolicyRegistry) -> None:
+    with pytest.raises(PolicyNotRegisteredError, match=r"known versions are \[none\]"):
+        registry.resolve("v1")
+    old, new = [await registry.register(limited(limit), by="alice") for limit in (10, 20)]
+    assert registry.diff(old.version, new.version) == difference(old, new) != difference(new, old)
+    with pytest.raises(PolicyNotRegisteredError, match=rf"known versions are \[{old.version}, {new.version}\]"):
+        registry.resolve("v7")
 
 
 async def test_an_implicit_version_has_no_rule(registry: PolicyRegistry) -> None:

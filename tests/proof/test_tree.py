@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +16,13 @@ from hypothesis import strategies as st
 
 from loom.errors import OutOfRangeError
 from loom.journal.merkle import Frontier, is_consistent, is_included, leaf_of
+from loom.journal.places import NodeFiles
+from loom.journal.postgres.url import PostgresUrl
 from loom.journal.roots import Root
 from loom.journal.sqlite import JournalFiles, Reader, SqliteStore
 from loom.proof import ForkError, ProofTree, TreeIncompleteError, tree_of
 from loom.proof.leaves import ReaderLeaves
+from loom.proof.tree import tree_opener
 from tests.journal.support import PLENTY, filled, notes
 
 GOLDEN_LEAVES = [
@@ -261,3 +265,163 @@ def test_the_bytes_of_a_leaf_are_as_written_down(
         for each, number in ((workspace, position), (journal, sequence))
     )
     assert hashlib.sha256(b"\x00loom/leaf/v1\n" + framed + entry_hash).hexdigest() == leaf
+
+
+def test_a_view_has_its_journals_name_and_each_subtree_once_however_often_it_was_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loom.proof.tree._FLUSH_BYTES", 128)
+    path, made = tmp_path / "journal.tree", Made(75)
+    tree = ProofTree(made, path)
+    for until in (40, 30, 70, 75):
+        assert tree.extend(until=until) == max(until, 40)
+        assert (tree._kept, bytes(tree._new)) == (2 * tree.size - tree.size.bit_count(), b"")
+    raw = path.read_bytes()
+    assert raw[:64] == (b"loom/tree/v1\n" + hashlib.sha256(b"default").digest()).ljust(64, b"\0")
+    assert len(raw) == 64 + 32 * tree._kept
+    again = ProofTree(made, path)
+    assert (again.size, again.root()) == (75, made.root(75))
+    again.close()
+    tree.close()
+
+
+def test_what_the_disk_does_not_take_is_in_memory_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, made = tmp_path / "journal.tree", Made(60)
+    tree = ProofTree(made, path)
+    tree.extend(until=20)
+    with monkeypatch.context() as full:
+        full.setattr("loom.proof.tree.os.pwrite", lambda *_: 0)
+        tree.extend(until=40)
+    assert all(tree.root(size) == made.root(size) for size in range(41))
+    tree.extend()
+    tree.close()
+    again = ProofTree(made, path)
+    assert (again.size, again.root()) == (60, made.root(60))
+    again.close()
+
+
+def test_a_view_that_cannot_be_put_in_place_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("the disk is read-only")
+
+    path, made, opened = tmp_path / "journal.tree", Made(20), len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as broken:
+        broken.setattr("loom.proof.tree.os.replace", refuse)
+        tree = ProofTree(made, path)
+        assert tree.extend() == 20
+    assert tree.root() == made.root(20)
+    assert [each.name for each in tmp_path.iterdir() if each.suffix == ".part"] == []
+    assert len(os.listdir("/proc/self/fd")) == opened
+    assert tree.rebuild() == 20
+    assert len(os.listdir("/proc/self/fd")) == opened + 1
+    assert path.stat().st_size == 64 + 32 * 38
+    tree.close()
+    tree.close()
+    assert len(os.listdir("/proc/self/fd")) == opened
+    assert (tree.size, tree.extend(), tree.root()) == (0, 20, made.root(20))
+
+
+def test_an_empty_view_is_kept_for_those_that_have_it_open(tmp_path: Path) -> None:
+    path, made = tmp_path / "journal.tree", Made(0)
+    one = ProofTree(made, path)
+    before = path.stat().st_ino
+    two = ProofTree(made, path)
+    assert path.stat().st_ino == before
+    made.grow(5)
+    assert (one.extend(), two.extend(), two.root()) == (5, 5, made.root(5))
+    one.close()
+    two.close()
+
+
+def test_what_is_not_in_the_tree_is_refused() -> None:
+    made = Made(10)
+    tree = ProofTree(made)
+    tree.extend()
+    assert tree.root(0) == Frontier().root
+    assert tree.consistency(0) == tree.consistency(10) == ()
+    assert tree.leaf(1) == leaf_of("default", *made.rows[0])
+    assert tree.leaf(10) == leaf_of("default", *made.rows[9])
+    refused: list[Callable[[], object]] = [
+        *(lambda: tree.root(-1), lambda: tree.root(11), lambda: tree.leaf(0), lambda: tree.leaf(11)),
+        *(lambda: tree.inclusion(3, 11), lambda: tree.inclusion(3, -1), lambda: tree.consistency(3, 11)),
+        *(lambda: tree.consistency(-1), lambda: tree.consistency(11, 10)),
+        *(lambda: tree.node(0, 10), lambda: tree.node(4, 0)),
+    ]
+    for each in refused:
+        with pytest.raises(OutOfRangeError):
+            each()
+    with pytest.raises(OutOfRangeError, match=r"size \[-1\] is not that of a tree"):
+        tree.inclusion(3, -1)
+    with pytest.raises(OutOfRangeError, match=r"size \[11\] is not that of a tree"):
+        tree.consistency(3, 11)
+
+
+class Restless(Made):
+    """A journal whose entries are others each time they are read."""
+
+    def after(self, position: int, *, limit: int = 2**63 - 1) -> Any:
+        return iter([(*row[:3], self._random.randbytes(32)) for row in super().after(position, limit=limit)])
+
+
+def counted(tree: ProofTree, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list to which each rebuilding of a tree adds."""
+    rebuilt: list[int] = []
+    rebuild = tree.rebuild
+    monkeypatch.setattr(tree, "rebuild", lambda: rebuilt.append(rebuild()))
+    return rebuilt
+
+
+def test_a_journal_that_changes_while_it_is_read_gives_no_proof_and_is_read_again_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tree = ProofTree(Restless(12))
+    tree.extend()
+    rebuilt = counted(tree, monkeypatch)
+    with pytest.raises(TreeIncompleteError, match=r"position \[5\] changes"):
+        tree.inclusion(5)
+    assert rebuilt == [12, 12]
+    with pytest.raises(ForkError):
+        tree.root_from(Root(6, bytes(32)), 12)
+    assert rebuilt == [12] * 4
+    monkeypatch.setattr(tree, "node", lambda level, index: os.urandom(32))
+    with pytest.raises(TreeIncompleteError, match=r"tree of \[12\] does not fit that of \[5\]"):
+        tree.consistency(5)
+    assert rebuilt == [12] * 6
+
+
+def test_a_root_follows_from_nothing_from_itself_and_from_any_root_before_it(tmp_path: Path) -> None:
+    path, made = tmp_path / "journal.tree", Made(40)
+    for known in (None, Root(0, made.root(0)), Root(1, made.root(1)), Root(20, made.root(20)), Root(30, made.root(30))):
+        assert ProofTree(made).root_from(known, 30) == made.root(30)
+    tree = ProofTree(made, path)
+    tree.extend()
+    assert tree.root_from(Root(10, made.root(10)), 20) == made.root(20)
+    with pytest.raises(ForkError, match=r"the first \[0\] entries"):
+        tree.root_from(None, 41)
+    raw = bytearray(path.read_bytes())
+    at = raw.index(leaf_of("default", *made.rows[24]))
+    raw[at : at + 32] = bytes(32)
+    path.write_bytes(raw)
+    assert tree.root_from(Root(16, made.root(16)), 25) == made.root(25) == tree.root(25), "the view was made again"
+    del made.rows[14]
+    with pytest.raises(TreeIncompleteError, match=r"no entry at position \[15\]"):
+        tree.root_from(Root(10, made.root(10)), 20)
+    tree.close()
+
+
+async def test_the_tree_of_a_node_is_read_from_its_server_and_that_of_a_file_from_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    await filled(path, {"agent/1": 5})
+    reader = Reader(path)
+    of_file = tree_opener(reader, JournalFiles(path), "default")()
+    of_node = tree_opener(reader, NodeFiles(tmp_path, PostgresUrl.parse("postgresql://localhost/loom")), "default")()
+    assert (of_file.extend(), await asyncio.to_thread(of_node.extend)) == (5, 5)
+    assert of_file.root() == of_node.root()
+    assert type(of_node._leaves) is ReaderLeaves
+    for tree in (of_file, of_node):
+        tree.close()
+    await reader.close()
