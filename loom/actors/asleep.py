@@ -17,16 +17,19 @@ from pydantic import JsonValue
 
 from loom.actors.services import Services
 from loom.actors.turn import Turn
-from loom.actors.wait_entries import TurnParkedEntry
+from loom.actors.wait_entries import TurnParkedEntry, WaitEndedEntry
 from loom.actors.waits import begins_late
+from loom.decisions.entries import ApprovalAnsweredEntry
 from loom.errors import LoomError, TurnInterruptedError
 from loom.journal.entry import Recorded
+from loom.journal.kinds import TurnContinuedEntry, TurnResumedEntry
 from loom.journal.store import Receipt
 from loom.telemetry import get_logger
 
 __all__ = ["Asleep"]
 
 _AGAIN_S = 1.0
+_GOES_ON = frozenset({TurnContinuedEntry.kind, TurnResumedEntry.kind})
 
 _log = get_logger("loom.actors")
 
@@ -189,5 +192,17 @@ def _cut_short(journal: str, command_id: str) -> TurnInterruptedError:
 
 
 def _is_let_go(entries: Sequence[Recorded]) -> bool:
-    """Tell whether nothing in a turn goes on before one of its waits ends, by its entries."""
-    return entries[-1].kind == TurnParkedEntry.kind or begins_late(entries)
+    """Tell whether nothing in a turn goes on before one of its waits ends, by its entries.
+
+    It does where a wait had ended before the turn was said to be let go, as an earlier loom could say at that moment.
+    """
+    if entries[-1].kind != TurnParkedEntry.kind:
+        return begins_late(entries)
+    for recorded in reversed(entries):
+        if recorded.kind in _GOES_ON:
+            return True
+        if isinstance(recorded.entry, WaitEndedEntry) or (
+            isinstance(recorded.entry, ApprovalAnsweredEntry) and recorded.entry.decides
+        ):
+            return False
+    return True

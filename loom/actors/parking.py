@@ -39,11 +39,17 @@ class Parking:
         """The tasks that wait."""
         self.keys: set[_Key] = set()
         """What is waited for."""
+        self._ending: set[_Key] = set()
 
     @property
     def parked(self) -> bool:
         """Whether a step waits and no other step is in progress."""
         return self._waiting > 0 and self._busy == 0
+
+    @property
+    def wakes(self) -> bool:
+        """Whether a wait has its end, or one that is being journaled, and the code has not gone on with it yet."""
+        return any(key in self._ending or self.ended(key) for key in self.keys)
 
     def step_begins(self) -> None:
         """Note the beginning of a step."""
@@ -75,6 +81,10 @@ class Parking:
     def ended(self, key: _Key) -> bool:
         """Tell whether a wait has its end."""
         return self._end_of(key).done()
+
+    def ends_soon(self, key: _Key) -> None:
+        """Note that the end of a wait is being journaled: it will come, or the turn is stopped."""
+        self._ending.add(key)
 
     def end(self, key: _Key, value: Any) -> None:
         """End a wait; only the first end counts."""

@@ -7,7 +7,7 @@ that entry is enough, so its actor is not woken and its journal not read. When i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from itertools import islice
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from loom.actors.stalling import settled
 from loom.actors.turn import Turn
 from loom.actors.wait_entries import TurnParkedEntry, WaitBegunEntry
 from loom.clock import elapsed_us
+from loom.decisions.entries import ApprovalAnsweredEntry
 from loom.errors import LoomError
 from loom.journal.entry import Recorded, Step
 from loom.telemetry import get_logger
@@ -125,13 +126,15 @@ class Sleepers:
         store, timer = self._host.services.store, self._host.services.timer
         heads = {received.journal: (await store.head(received.journal)).sequence for received in some}
         last = await store.steps(list(heads.items()))
-        asleep = []
+        asleep, answered = [], await self._answered(last.values())
         for received in some:
             found = last.get((received.journal, heads[received.journal]))
             if found is None or found.command_id != received.command_id:
                 continue
             step: Step | None = None
             entry = found.entry
+            if (found.journal, str(found.command_id)) in answered:
+                continue
             if isinstance(entry, TurnParkedEntry) and len(entry.waits) <= 1:
                 step = next(iter(entry.waits), None)
             elif not (isinstance(entry, WaitBegunEntry) and entry.what == "begin"):
@@ -141,3 +144,12 @@ class Sleepers:
                 timer.set_again((found.journal, str(found.command_id)), step, entry.until, said_us=said_us)
             asleep.append(received.journal)
         return asleep
+
+    async def _answered(self, last: Iterable[Recorded]) -> set[tuple[str, str]]:
+        """Return the turns that were let go with an answer on record: whether they went on with it, all of them says.
+
+        An earlier loom could let a turn go just after its answer.
+        """
+        turns = [(each.journal, str(each.command_id)) for each in last if isinstance(each.entry, TurnParkedEntry)]
+        marks = await self._host.services.store.marks(turns) if turns else []
+        return {(each.journal, str(each.command_id)) for each in marks if each.kind == ApprovalAnsweredEntry.kind}

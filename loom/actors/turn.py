@@ -379,9 +379,15 @@ class Turn:
 
     @property
     def can_be_let_go(self) -> bool:
-        """Whether it is parked, and all that it has to write is written."""
+        """Whether it is parked, all that it has to write is written, and nothing is about to wake it."""
         durable = self.accepted.done() and (self._written is None or self._written.done()) and not self._deferred
-        return self.parked and durable and self.stopped is None and self.host.lock.owner is not self
+        return (
+            self.parked
+            and durable
+            and not self.parking.wakes
+            and self.stopped is None
+            and self.host.lock.owner is not self
+        )
 
     def _park(self) -> None:
         if not self.closed:

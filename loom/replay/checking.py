@@ -25,7 +25,7 @@ from loom.errors import DivergenceError, LoomError, NotReplayableError, PolicyCo
 from loom.journal.entry import Entry, Recorded
 from loom.journal.kinds import ENDINGS, CommandReceivedEntry
 from loom.journal.store import JournalReader, JournalStore
-from loom.replay.turn_verification import TurnVerification, execute, verify_turn
+from loom.replay.turn_verification import TurnVerification, execute, has_turn, verify_turn
 from loom.sealing.wording import problems
 
 __all__ = ["TurnCheck", "check_open_turns", "sample_ended_turns"]
@@ -75,7 +75,7 @@ async def sample_ended_turns(
             continue
         done.add((found.journal, found.command_id))
         entries = await _ended_turn(store, found)
-        if entries:
+        if entries and has_turn(system, entries[0]):
             yield await verify_turn(system, found.journal, entries)
             number -= 1
         if not number:

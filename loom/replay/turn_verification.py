@@ -22,11 +22,12 @@ from loom.actors.turn import Turn
 from loom.actors.turn_context import enter
 from loom.actors.verbs.shared import failure_of
 from loom.errors import DivergenceError, LoomError, NotReplayableError, UnknownActorError
+from loom.identity import parse_journal_name
 from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.kinds import ENDINGS, CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
 from loom.journal.store import JournalReader
 
-__all__ = ["TurnVerification", "drive", "execute", "verify_turn", "verify_turns"]
+__all__ = ["TurnVerification", "drive", "execute", "has_turn", "verify_turn", "verify_turns"]
 
 _LAST_WORDS_S = 1.0
 
@@ -53,7 +54,17 @@ async def verify_turns(store: JournalReader, system: ActorSystem, journal: str) 
         elif recorded.command_id in turns:
             turns[recorded.command_id].append(recorded)
             if recorded.kind in ENDINGS:
-                yield await verify_turn(system, journal, turns.pop(recorded.command_id))
+                entries = turns.pop(recorded.command_id)
+                if has_turn(system, entries[0]):
+                    yield await verify_turn(system, journal, entries)
+
+
+def has_turn(system: ActorSystem, received: Recorded) -> bool:
+    """Tell whether code ran for a command: for a message none did, and there is nothing to drive again."""
+    entry, actor_type = received.entry, parse_journal_name(received.journal).actor_type
+    if not isinstance(entry, CommandReceivedEntry) or not system.knows(actor_type):
+        return True
+    return not system.keeps(actor_type, entry.command_type)
 
 
 async def verify_turn(system: ActorSystem, journal: str, entries: list[Recorded]) -> TurnVerification:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,11 @@ import pytest
 
 from loom.actors import Command, Message
 from loom.errors import TurnAbandonedError, TurnInterruptedError
+from loom.journal import Draft, Receipt, Recorded
 from loom.runtime import Loom
 from loom.testing import FixedClock, fixed_sources
 from tests.actors.agents import Folding
-from tests.actors.support import entries, opened, until
+from tests.actors.support import entries, lay_down, opened, until
 
 KEEP_S = 60
 
@@ -116,6 +120,58 @@ async def test_a_turn_that_was_let_go_is_driven_again_when_its_wait_ends_and_its
         recorded = await entries(loom, "patient/one")
         mine = [each.kind for each in recorded if each.command_id == "c" and each.kind.startswith("turn_")]
         assert mine[:3] == ["turn_parked", "turn_resumed", "turn_continued"]
+
+
+async def test_a_turn_is_not_let_go_while_its_answer_is_being_journaled(tmp_path: Path) -> None:
+    """It would be asleep by an entry after its answer, and nothing would ever wake it after a crash."""
+    clock = FixedClock()
+    async with opened(tmp_path, agents=[Patient], sources=fixed_sources(clock)) as loom:
+        asking = asyncio.create_task(loom.actor(Patient, "one").ask(Wait(how="approval"), id="c", by="bob"))
+        await parked(loom)
+        clock.advance(KEEP_S)
+        awake, went = cell(loom), []
+        write = awake.write_and_wait
+
+        async def written(ready: Draft) -> Receipt:
+            writing = asyncio.ensure_future(write(ready))
+            await asyncio.sleep(0)  # it is queued, and not durable
+            went.append(loom.actors.sleepers.let_go())
+            receipt: Receipt = await writing
+            went.append(loom.actors.sleepers.let_go())
+            return receipt
+
+        awake.write_and_wait = written
+        [request] = await loom.approvals.pending()
+        await loom.approvals.grant(request.approval_id, by="alice")
+        assert await asyncio.wait_for(asking, 30) == "True"
+        assert went == [0, 0]
+        assert "turn_parked" not in [each.kind for each in await entries(loom, "patient/one")]
+
+
+async def test_a_turn_that_an_earlier_loom_let_go_after_its_answer_goes_on_at_the_next_start(tmp_path: Path) -> None:
+    clock = FixedClock()
+    async with opened(tmp_path / "first", agents=[Patient], sources=fixed_sources(clock)) as loom:
+        asking = asyncio.create_task(loom.actor(Patient, "one").ask(Wait(how="approval"), id="c", by="bob"))
+        assert await let_go(loom, clock) == 1
+        [request] = await loom.approvals.pending()
+        await loom.approvals.grant(request.approval_id, by="alice")
+        assert await asyncio.wait_for(asking, 30) == "True"
+        history = await entries(loom)
+    [asleep] = [at for at, each in enumerate(history) if each.kind == "turn_parked"]
+    assert history[asleep + 1].kind == "approval_answered"
+    earlier = [*history[:asleep], *history[asleep + 1 : asleep + 2], history[asleep]]
+    await lay_down(tmp_path / "again", [replace(each, sequence=at) for at, each in counted(earlier)])
+    async with opened(tmp_path / "again", agents=[Patient]) as loom:
+        asked = loom.actor(Patient, "one").ask(Wait(how="approval"), id="c", by="bob")
+        assert await asyncio.wait_for(asked, 30) == "True"
+
+
+def counted(history: list[Recorded]) -> Iterator[tuple[int, Recorded]]:
+    """Yield entries with their sequences in their journals, in this order."""
+    last = Counter[str]()
+    for each in history:
+        last[each.journal] += 1
+        yield last[each.journal], each
 
 
 @pytest.mark.parametrize("how", ["timeout", "branch"])

@@ -18,6 +18,7 @@ from loom.replay import TurnVerification
 from loom.runtime import Loom
 from tests.actors.agents import Carry, Do, Interpreter, Lend, Lender, NotedEntry, Program, Together, World
 from tests.actors.support import Granting, entries, opened
+from tests.actors.test_messages import Order, Paid, Shop
 from tests.actors.test_resume import AT_ONCE, EVERY_VERB, PARKED
 from tests.golden.reading import ACTORS, GOLDEN, copied
 
@@ -166,6 +167,15 @@ async def test_every_finished_turn_is_verified_and_no_other(tmp_path: Path) -> N
         await loom.turns.abandon("parked", by="alice", reason="enough")
         (*_, last) = await verified(loom, "interpreter/one")
         assert (last.command_id, last.verdict, last.reason) == ("parked", "not_replayable", "abandoned")
+
+
+async def test_a_message_that_a_turn_took_is_not_driven_as_a_turn(tmp_path: Path) -> None:
+    async with opened(tmp_path, agents=[Shop]) as loom:
+        shop = loom.actor(Shop, "one")
+        await shop.send(Paid(amount=2), id="paid")
+        assert await shop.ask(Order(), id="order") == ["2"]
+        assert [(each.command_id, each.verdict) for each in await verified(loom, "shop/one")] == [("order", "same")]
+        assert [each.command_id async for each in loom.replay.sample(5, seed=1)] == ["order"]
 
 
 async def test_turns_that_were_resumed_verify_like_any_other(tmp_path: Path) -> None:

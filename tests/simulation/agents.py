@@ -8,6 +8,9 @@ from collections import Counter
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel
+from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.usage import RequestUsage
 
 from loom.actors import Actor, Command
 from loom.actors.command import Message
@@ -17,7 +20,14 @@ from loom.decisions.analysis import Analysis, RiskAssessment
 from loom.decisions.entries import DecisionJournalEntry
 from loom.enrichment import CriticAnswer
 from loom.enrichment.critic import CriticRequest
-from loom.errors import ActorFailedError, AskCycleError, CriticError, EffectFailedError, LookupFailedError
+from loom.errors import (
+    ActorFailedError,
+    AskCycleError,
+    CriticError,
+    EffectFailedError,
+    LookupFailedError,
+    ModelCallError,
+)
 from loom.journal import Entry
 from tests.actors.agents import Case, discount
 from tests.simulation.machine import Machine
@@ -25,7 +35,20 @@ from tests.simulation.machine import Machine
 __all__ = ["Clerk", "Critic", "NotedEntry", "Nudge", "Show", "Step", "Tally", "Work", "World"]
 
 Verb = Literal[
-    "fetch", "note", "effect", "once", "decide", "approve", "ask", "tell", "sleep", "draw", "retry", "wait", "earlier"
+    "fetch",
+    "note",
+    "effect",
+    "once",
+    "decide",
+    "approve",
+    "ask",
+    "tell",
+    "sleep",
+    "draw",
+    "retry",
+    "wait",
+    "earlier",
+    "model",
 ]
 
 WORST_CASE = 40_000
@@ -79,6 +102,15 @@ class Tally(BaseModel):
     decisions: int = 0
 
 
+class _Priced(FunctionModel):
+    """A function that costs what a model of OpenAI's does, by the price list."""
+
+    @property
+    def system(self) -> str:
+        """The provider whose prices it has."""
+        return "openai"
+
+
 class World:
     """What is outside of loom. It is never restarted, and remembers what was done to it."""
 
@@ -93,8 +125,9 @@ class World:
         """The chance that a call outside fails, and that it takes long."""
         self.broken: list[str] = []
         """The laws that were seen broken, at the moment when that was seen."""
-        self.process = 0
-        """The number of the process that runs; calls of earlier ones do not come back."""
+        self.model_calls = 0
+        self.model = _Priced(self._answer, model_name="gpt-4o-mini")
+        """A model that costs money; it fails, or takes long."""
 
     async def look_up(self, key: str) -> dict[str, Any]:
         """Return something, or fail, or take long."""
@@ -122,6 +155,16 @@ class World:
         else:
             await asyncio.sleep(self.dice.random() * 0.01)
         return f"did {key}"
+
+    async def _answer(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        self.model_calls += 1
+        reserved = sum(each.kind == "model_spend_reserved" for each in self.machine.disk.entries)
+        if self.model_calls > reserved:
+            self.broken.append("a model was called before its reservation was durable")
+        self.machine.note(f"model call {self.model_calls}")
+        await self._trouble("no model")
+        usage = RequestUsage(input_tokens=100, output_tokens=self.dice.randrange(100))
+        return ModelResponse(parts=[TextPart("an answer")], usage=usage, timestamp=self.machine.moment())
 
     async def _trouble(self, words: str) -> None:
         drawn = self.dice.random()
@@ -237,6 +280,8 @@ class Clerk(Actor[Tally]):
                 return None if got is None else got.words
             case "earlier":
                 return len(await self.find_precedents(Case(percent=len(key)), key=key))
+            case "model":
+                return await self._ask_model(key)
             case "draw":
                 return [str(await self.now(key=key)), await self.new_id(key=key), await self.random(key=key)]
 
@@ -264,6 +309,14 @@ class Clerk(Actor[Tally]):
             return await self.perform(action="pay", effect=effect, key=key, repeatable=not once)
         except EffectFailedError as error:
             return str(error)
+
+    async def _ask_model(self, key: str) -> str:
+        try:
+            return await self.call_model(
+                model=self.world.model, prompt=key, timeout_s=1.0, retry=Retry(2, backoff=exponential(0.1)), key=key
+            )
+        except ModelCallError as error:
+            return type(error).__name__
 
     def _turn_ids(self) -> tuple[str, str]:
         from loom.actors.turn_context import current_turn

@@ -173,6 +173,7 @@ _KINDS = {
     "decide": "decision",
     "approve": "approval_requested",
     "tell": "told",
+    "model": "model_called",
 }
 _RECORDED = frozenset(_KINDS.values())
 
@@ -218,31 +219,40 @@ def _approvals(simulation: Simulation) -> None:
 
 
 def _budget(simulation: Simulation) -> None:
-    """No more was reserved or billed than the budget allows; nothing is settled twice, or without a reservation."""
+    """No more was reserved or billed than the budgets allow; nothing is settled twice, or without a reservation."""
     story, world = simulation.story, simulation.world
-    reserved: dict[str, tuple[str, int]] = {}
-    settled: dict[str, int] = {}
-    enriched = Counter[str]()
-    for each in simulation.machine.disk.entries:
-        if each.kind == "budget_reserved":
-            body = json.loads(each.body)
-            reserved[body["reservation_id"]] = (body["day"], body["worst_case_micro_usd"])
-        elif each.kind == "budget_settled":
-            body = json.loads(each.body)
-            if body["reservation_id"] in settled or body["reservation_id"] not in reserved:
-                simulation.broken.append(f"reservation [{body['reservation_id']}] is settled twice, or never was")
-            settled[body["reservation_id"]] = body["cost_micro_usd"]
-        elif each.kind == "enrichment":
-            enriched[json.loads(each.body)["decision_id"]] += 1
-        _within(simulation, reserved, settled, story.max_calls, story.max_usd)
-    committed = sum(settled.get(each, worst) for each, (_, worst) in reserved.items())
+    committed = _spent(simulation, "budget", calls=story.max_calls, usd=story.max_usd)
     if world.billed_micro_usd > committed:
         simulation.broken.append(f"critics billed [{world.billed_micro_usd}]; the budget counts [{committed}]")
-    if open_ones := reserved.keys() - settled.keys():
-        simulation.broken.append(f"[{len(open_ones)}] reservations are not settled")
+    _spent(simulation, "model_spend", calls=10**9, usd=story.max_model_usd)
+    enriched = Counter[str]()
+    for each in simulation.machine.disk.entries:
+        if each.kind == "enrichment":
+            enriched[json.loads(each.body)["decision_id"]] += 1
     for decision_id, times in enriched.items():
         if times > 1:
             simulation.broken.append(f"decision [{decision_id}] was enriched [{times}] times")
+
+
+def _spent(simulation: Simulation, kind: str, *, calls: int, usd: float) -> int:
+    """Hold a budget against its limits after each entry, and return what it counts in the end."""
+    reserved: dict[str, tuple[str, int]] = {}
+    settled: dict[str, int] = {}
+    for each in simulation.machine.disk.entries:
+        if each.kind not in (f"{kind}_reserved", f"{kind}_settled"):
+            continue
+        body = json.loads(each.body)
+        reservation = body["reservation_id"]
+        if each.kind == f"{kind}_reserved":
+            reserved[reservation] = (body["day"], body["worst_case_micro_usd"])
+        else:
+            if reservation in settled or reservation not in reserved:
+                simulation.broken.append(f"reservation [{reservation}] is settled twice, or never was")
+            settled[reservation] = body["cost_micro_usd"]
+        _within(simulation, reserved, settled, calls, usd)
+    if open_ones := reserved.keys() - settled.keys():
+        simulation.broken.append(f"[{len(open_ones)}] reservations of [{kind}] are not settled")
+    return sum(settled.get(each, worst) for each, (_, worst) in reserved.items())
 
 
 def _within(

@@ -19,8 +19,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 from unittest import mock
 
 import loom.actors.stopped
@@ -28,14 +29,18 @@ import loom.journal.sqlite.store
 import loom.projections.views
 from loom import identity
 from loom.background import to_its_end
+from loom.clock import datetime_from_us
 from loom.journal.sqlite.files import WriterLock
 from loom.journal.sqlite.reading import ReadConnection, Reading
+from loom.policies.policy import Policy
 from tests.simulation.loop import Lane, Pace, VirtualLoop, VirtualTime
 
 __all__ = ["Disk", "Durable", "Machine", "installed"]
 
 START_US = 1_760_011_200_000_000
 """Noon, so that a short story does not cross midnight."""
+
+T = TypeVar("T")
 
 _connect = sqlite3.connect
 
@@ -203,6 +208,10 @@ class Machine:
         if not self.is_dead:
             self.trace.append(f"{self.time.elapsed_s - 1_000:.6f} {what}")
 
+    def moment(self) -> datetime:
+        """Return the time of day."""
+        return datetime_from_us(self.time.now_us())
+
     @property
     def digest(self) -> str:
         """The digest of the trace: the same for the same seed."""
@@ -316,6 +325,19 @@ async def _in_lane(lane: Lane, work: Callable[[], Any]) -> None:
     await asyncio.get_running_loop().run_in_executor(lane, work)
 
 
+def _remembered(ask: Callable[[Any, Any], T]) -> Callable[[Any, Any], T]:
+    """Have what code says of a document computed once: it is a pure function of both, and dear."""
+    known: dict[tuple[int, str], T] = {}
+
+    def answer(policy: Any, document: Any) -> T:
+        key = (id(policy), repr(document))
+        if key not in known:
+            known[key] = ask(policy, document)
+        return known[key]
+
+    return answer
+
+
 def _full() -> sqlite3.OperationalError:
     error = sqlite3.OperationalError("database or disk is full")
     error.sqlite_errorcode = sqlite3.SQLITE_FULL
@@ -356,6 +378,8 @@ def installed() -> Iterator[None]:
             (loom.projections.views, "ThreadPoolExecutor", Lane),
             (loom.journal.sqlite.store, "check_filesystem", lambda *_, **__: None),
             (ReadConnection, "open", _open_reading),
+            (Policy, "departure", _remembered(Policy.departure)),
+            (Policy, "under", _remembered(Policy.under)),
         ):
             stack.enter_context(mock.patch.object(owner, name, stand_in))
         identity._entropy.forget()

@@ -26,6 +26,7 @@ from loom.errors import (
 from loom.extension import ActorFactory
 from loom.identity import new_id
 from loom.runtime import Loom
+from loom.spend.config import ModelBudgetConfig, SpendConfig
 from tests.simulation import invariants
 from tests.simulation.agents import Clerk, Critic, Nudge, Show, Work, World
 from tests.simulation.loop import Crashed
@@ -179,7 +180,10 @@ class Simulation:
                 "workspace": _WORKSPACE,
                 "actors": story.actors,
                 "journal": {"durability": "process-crash-only", "min_free_bytes": 0, "checkpoint_pages": 64},
-                "sections": {"decision_traces": traces} if story.enriches else {},
+                "sections": {
+                    "budgets": SpendConfig(models=ModelBudgetConfig(max_usd_per_day=story.max_model_usd)),
+                    **({"decision_traces": traces} if story.enriches else {}),
+                },
             }
         )
 
@@ -308,17 +312,25 @@ class Simulation:
             await loom.reached()
         for journal, _ in await loom.store.journals():
             if journal.startswith("clerk/"):
-                key = journal.removeprefix("clerk/")
-                self.shown[journal] = await loom.actor(Clerk, key).ask(Show(), by="client")
-                replayed = await loom.replay.state(journal)
-                if replayed.model_dump(mode="json") != self.shown[journal]:
-                    self.broken.append(
-                        f"replay of [{journal}] gives [{replayed}]; its actor has [{self.shown[journal]}]"
-                    )
+                await self._look_at(loom, journal)
         await loom.reached()
         await invariants.views(self, loom)
         for failure in loom.background.failures:
             self.broken.append(f"background work [{failure.name}] failed: {failure.error}")
+
+    async def _look_at(self, loom: Loom, journal: str) -> None:
+        """Compare an actor with what a replay of its journal gives, which does nothing outside (law 5)."""
+        shown = await loom.actor(Clerk, journal.removeprefix("clerk/")).ask(Show(), by="client")
+        self.shown[journal] = shown
+        durable, effects = len(self.machine.disk.entries), self.world.effects.total()
+        replayed = (await loom.replay.state(journal)).model_dump(mode="json")
+        if replayed != shown:
+            self.broken.append(f"replay of [{journal}] gives [{replayed}]; its actor has [{shown}]")
+        async for turn in loom.replay.verify(journal):
+            if turn.verdict == "diverged":
+                self.broken.append(f"turn [{journal}#{turn.command_id}] is replayed otherwise: {turn.reason}")
+        if (durable, effects) != (len(self.machine.disk.entries), self.world.effects.total()):
+            self.broken.append(f"a replay of [{journal}] wrote, or acted")
 
 
 class Simulator:

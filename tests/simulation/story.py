@@ -64,6 +64,7 @@ class Story:
         self.enriches = self.dice.random() < 0.5
         self.max_calls = self.dice.choice((1, 3, 100))
         self.max_usd = self.dice.choice((0.05, 0.1, 5.0))
+        self.max_model_usd = self.dice.choice((0.0005, 0.01, 5.0))
         self.in_background = self.dice.random() < 0.7
         self.people = self.dice.choice(("grant", "deny", "both", "none"))
         self.nudges = [(self.dice.random() * 3, self.dice.choice(KEYS)) for _ in range(self.dice.choice((0, 1, 2)))]
@@ -93,6 +94,8 @@ class Story:
         if dice.random() < 0.3:
             program.append(self._step("approve"))
         if dice.random() < 0.1:
+            program.append(self._step("model"))
+        if dice.random() < 0.1:
             program.append(self._step("earlier"))
         if dice.random() < 0.5:
             program.append(self._step("decide"))
@@ -103,12 +106,17 @@ class Story:
         for_s = self.dice.choice((0.05, 1.0, 8.0)) if verb != "approve" else self.dice.choice((0.5, 5.0, 20.0))
         return Step(verb=verb, key=f"{verb}{self._count}", for_s=for_s)
 
+    def _crash(self) -> int:
+        """Return after how many callbacks a process is killed: now and then while it opens, which takes about 100."""
+        dice = self.dice
+        return dice.randrange(5, 110) if dice.random() < 0.15 else 100 + int(10 ** (0.8 + dice.random() * 2.2))
+
     def _life(self) -> Life:
         dice = self.dice
         ends = dice.random()
         faulty = dice.random() < 0.5
         return Life(
-            crash_after=int(10 ** (1.5 + dice.random() * 2.2)) if ends < 0.75 else None,
+            crash_after=self._crash() if ends < 0.75 else None,
             closes_after_s=None if ends < 0.75 else dice.random() * dice.choice((0.1, 3.0)),
             disk=Chances(
                 refused=dice.choice((0.0, 0.1)) if faulty else 0.0,
