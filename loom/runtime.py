@@ -468,6 +468,9 @@ class Loom(Lifecycle):
             self._stack.push_async_callback(self._deadlines.close)
         await self._start_enricher(config, queries, make_draft)
         await self._start_publisher(config, make_draft)
+        receiver = Receiver(self, wait_s=cluster_of(config).wait_s)
+        self._stack.push_async_callback(self.engine.close)
+        await self.engine.serve(receiver)  # parts may ask actors that live elsewhere
         await self._start_parts()
         await self._start_schedules(config, make_draft)
         await self.subjects.carry_out()
@@ -475,8 +478,7 @@ class Loom(Lifecycle):
         if self.resumes and config.alerts.enabled:
             self.alerts.start()
             self._stack.push_async_callback(self.alerts.close)
-        self._stack.push_async_callback(self.engine.close)
-        await self.engine.serve(Receiver(self, wait_s=cluster_of(config).wait_s))
+        receiver.is_whole = True
         await self._serve()
 
     async def _open_journal(self) -> None:

@@ -24,7 +24,7 @@ Reply = dict[str, JsonValue]
 """What comes back: `{"reply": …}` with the result, or `{"waiting": true}` where there is none yet: deliver again."""
 
 _SOURCES = frozenset({"api_key", "claimed", "invitation", "oidc", "os_user", "proxy", "system", FORWARDED})
-_VIAS = frozenset({"code", "command", "http", "python", "shell", "socket"})
+_VIAS = frozenset({"code", "command", "config", "http", "python", "shell", "socket"})
 _LONGEST = 500
 
 

@@ -17,7 +17,7 @@ from loom.actors.protected import is_protected
 from loom.decisions.approvals import Approval
 from loom.decisions.shown import Shown
 from loom.engine.port import Delivery, Reply
-from loom.errors import AdmissionError, AskTimeoutError, NotOwnerError
+from loom.errors import AdmissionError, AskTimeoutError, LoomClosedError, NotOwnerError
 from loom.identity import Identity, journal_name, parse_journal_name
 from loom.sealing.wording import problems, without_words
 
@@ -41,6 +41,8 @@ class Receiver:
         self._loom = loom
         self._system = loom.actors
         self._wait_s = wait_s
+        self.is_whole = False
+        """Whether all parts of the loom have begun: until then some types of actors may not be known yet."""
         self._verbs: Mapping[str, Callable[[Delivery], Awaitable[Reply]]] = {
             "ask": self._ask,
             "tell": self._tell,
@@ -63,7 +65,12 @@ class Receiver:
                 f"delivery [{delivery.verb:.40}] is not known; expected one of [{', '.join(self._verbs)}]: compare the "
                 "versions of the nodes"
             )
-        parse_journal_name(delivery.journal)
+        actor_type, _ = parse_journal_name(delivery.journal)
+        if not self.is_whole and not self._system.knows(actor_type):
+            raise LoomClosedError(
+                f"the loom of this node is opening, and has no code of [{actor_type}] yet; expected an open one: "
+                "deliver it again"
+            )
         if not self._system.services.ownership.mine(delivery.journal):
             address = self._system.services.ownership.address(delivery.journal)
             raise NotOwnerError(journal=delivery.journal, address=address)

@@ -7,8 +7,8 @@ import contextlib
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Collection
-from contextlib import closing
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Cluster:
         self.workers: dict[str, Worker] = {}
         self.wrong: dict[str, tuple[str, ...]] = {}
         """How nodes are wrong on purpose, by name: see `tests.engine.wrong`."""
+        self.routing = False
+        """Whether the nodes have the wing of routing."""
 
     async def start(self) -> None:
         """Start the servers, and then all nodes at once."""
@@ -65,6 +67,7 @@ class Cluster:
             "key": KEY,
             "wrong": self.wrong.get(name, ()),
             "newer": newer,
+            "routing": self.routing,
         }
         if self.servers is None:
             given["leases"] = str(self._directory / "leases.db")
@@ -122,6 +125,16 @@ class Cluster:
                 found.setdefault(each.journal, Counter())[each.kind] += 1
         await store.close()
         return found
+
+    @asynccontextmanager
+    async def held_up(self, seconds: float) -> AsyncIterator[None]:
+        """Hold up all appends for a while: what is done meanwhile is queued in the nodes."""
+        connection = await self.place.connect()
+        async with connection.transaction():
+            await connection.execute("SELECT 1 FROM tail FOR UPDATE")
+            yield
+            await asyncio.sleep(seconds)
+        await connection.close()
 
     async def received(self, keys: Collection[str], command_id: str) -> int:
         """Return how many actors have received a command, as it is durable."""

@@ -316,3 +316,9 @@ def test_restate_that_anyone_could_reach_is_refused() -> None:
 
 def test_the_key_of_a_cluster_is_in_no_text() -> None:
     assert KEY not in repr(config()) + str(config())
+
+
+def test_a_name_that_came_with_the_config_is_passed_on_as_such() -> None:
+    """Wings journal at their start what the config says, wherever their actor lives."""
+    sent = Delivery("ask", "desk/1", "c-1", {}, Identity.of("mira", via="config"))
+    assert Delivery.of_json(sent.as_json()) == sent

@@ -25,11 +25,14 @@ from loom.config import JournalConfig, LoomConfig, Section
 from loom.engine import ClusterConfig, RestateConfig
 from loom.errors import LoomError
 from loom.identity import Identity
+from loom.routing import extension as routing
 from loom.runtime import Loom
 from tests.engine.leases import leases_at
 from tests.engine.newer import become_newer
+from tests.engine.switching import section, switched
 from tests.engine.wrong import make_wrong
 from tests.reliability.forks import Zygote
+from tests.routing.support import Executions
 
 __all__ = ["Decide", "Desk", "Worker"]
 
@@ -63,6 +66,8 @@ class Decide(Command[Reply]):
     think_s: float = 0.0
     thinks: int = 2
     """How many of its look-ups take that long, from the first."""
+    apart_s: float = 0.0
+    """What passes between its steps, so that each is an append of its own."""
 
 
 class Relay(Command[int]):
@@ -98,11 +103,14 @@ class Desk(Actor[None]):
                 relevance="who asks",
                 fetcher=partial(looked_up, think_s),
             )
+            await asyncio.sleep(command.apart_s)
         evaluation = self.evaluate(Case(percent=command.percent))
         granted = not evaluation.needs_approval
+        await asyncio.sleep(command.apart_s)
         if evaluation.needs_approval:
             granted = (await self.request_approval(approver="vp", reason="over the limit")).granted
         decision_id = await self.record_decision(rationale=evaluation.why or "-", outcome={"granted": granted})
+        await asyncio.sleep(command.apart_s)
         return Reply(granted=granted, decision_id=decision_id)
 
 
@@ -118,6 +126,8 @@ def opened(given: dict[str, Any]) -> Loom:
     }
     if "restate" in given:
         sections["restate"] = RestateConfig.model_validate(given["restate"])
+    if given.get("routing"):
+        sections |= section()
     config = LoomConfig(
         data=Path(given["directory"]) / given["node"],
         journal=JournalConfig(url=given["url"]),
@@ -125,7 +135,9 @@ def opened(given: dict[str, Any]) -> Loom:
         sections=sections,
     )
     leases = leases_at(Path(given["leases"])) if "leases" in given else None
-    return Loom.open(config, actors=[Desk], by="ops", engine=leases)
+    if not given.get("routing"):
+        return Loom.open(config, actors=[Desk], by="ops", engine=leases)
+    return Loom.open(config, actors=[Desk, Executions], by="ops", engine=leases, extensions=[routing])
 
 
 async def answer(loom: Loom, given: dict[str, Any]) -> Any:
@@ -148,6 +160,10 @@ async def answer(loom: Loom, given: dict[str, Any]) -> Any:
             return {"mine": loom.engine.ownership.mine(journal), "owner": await loom.engine.owner(journal)}
         case {"mine": list(keys)}:
             return [key for key in keys if loom.engine.ownership.mine(f"desk/{key}")]
+        case {"switch": str(verb), "tag": str(tag)}:
+            return await switched(loom, verb, tag)
+        case {"lives": str(journal)}:
+            return loom.engine.ownership.mine(journal)
         case {"running": _}:
             return sum(len(cell.turns) for cell in loom.actors.cells())
         case {"rate": float(seconds), "in_flight": int(flight), "tag": str(tag)}:

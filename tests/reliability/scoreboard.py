@@ -155,7 +155,13 @@ SCOREBOARD: Mapping[str, Row] = {
     ),
     "R45": Row(
         "nodes, PostgreSQL and both killed with turns under way, and a node that is stopped and does not notice: each "
-        "turn has one decision and one end (control: cells that are revived)",
-        0.25,
+        "turn has one decision and one end (control: no epochs; cells that are revived)",
+        0.1,
+    ),
+    "R46": Row(
+        "two nodes at once: they open an empty schema, one joins under load, a request is granted on both, actors ask "
+        "in a circle, a kill switch is engaged on one; and a server that was put back to an earlier time (control: a "
+        "node without heads)",
+        1.0,
     ),
 }
