@@ -13,7 +13,7 @@ from typing import Any
 from loom.config import Section
 from loom.identity import Identity, journal_name
 from loom.routing import CareOptimizationConfig, RearmRefusedError, Router, RouterActor
-from loom.routing.router import ROUTER_KEY
+from loom.routing.actor import ROUTER_KEY
 from loom.runtime import Loom
 from tests.routing.support import CANDIDATES, REQUEST, history_for_b
 
@@ -41,7 +41,7 @@ async def switched(loom: Loom, verb: str, tag: str) -> Any:
             await router.kill(by=_DANA, reason="a test")
             return time.monotonic()
         case "choose":
-            choices: list[tuple[float, float, str]] = []
+            choices: list[tuple[float, float, str | None]] = []
             while len(choices) < _MOST_CHOICES and (not choices or choices[-1][2] != "agent-a"):
                 began = time.monotonic()
                 choice = await router.choose(REQUEST, CANDIDATES, request_id=f"{tag}-{len(choices)}")
