@@ -21,6 +21,11 @@ import yaml
 from loom.cli.commands.docs import anchor, headings
 from loom.cli.reference import WRITTEN
 from loom.cli.reference.commands import every_command
+from loom.config import parse_config
+from loom.errors import LoomError
+from loom.history.map import map_of
+from loom.policies import Table
+from loom.workspace import sections
 from tests.test_readme import ROOT
 
 PAGES = sorted(path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if path.name != "CHANGELOG.md")
@@ -97,6 +102,53 @@ def test_data_in_a_page_parses(page: Path) -> None:
             list(yaml.safe_load_all(text)) if text[:1] not in "{[" else json.loads(text)
         except (yaml.YAMLError, ValueError) as error:
             pytest.fail(f"{name(page)}:{line}: {error}")
+
+
+class Everything(dict[str, str]):
+    """An environment in which every variable is set."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __getitem__(self, name: str) -> str:
+        return "x" * 40
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name]
+
+
+def problem_with(text: str) -> str | None:
+    """Return what is wrong with a block of YAML, which is a config unless it names its format."""
+    document = yaml.safe_load(text)
+    try:
+        match document.get("format"):
+            case None:
+                parse_config(text, env=Everything(), sections=sections())
+            case "loom.table/1":
+                Table.of(document)
+            case "loom.import/1":
+                map_of(document)
+            case other:
+                return f"no format [{other}]"
+    except LoomError as error:
+        return str(error)
+    return None
+
+
+PART_OF_A_TABLE = "missing: three_valued"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_config_a_table_and_a_map_in_a_page_are_read(page: Path) -> None:
+    problems = {line: problem_with(text) for line, text in blocks(page, "yaml") if not text.startswith(PART_OF_A_TABLE)}
+    assert not {line: problem for line, problem in problems.items() if problem}
+
+
+def test_a_config_that_is_not_read_would_be_found() -> None:
+    assert "[host]" in (problem_with("web: {hosts: 127.0.0.1}") or "")
+    assert problem_with("format: loom.table/1\nname: x") is not None
+    assert problem_with("format: loom.chair/1") == "no format [loom.chair/1]"
+    assert problem_with("web:\n  host: ${HOST}") is None
 
 
 @cache
