@@ -70,6 +70,8 @@ def one_line(error: BaseException) -> str:
         ("postgresql://robin:hunter2@db.example/acme?workspace", "cannot be read"),
         ("postgresql://robin:hunter2@[db.example/acme", "cannot be read"),
         ("postgresql://robin:hunter2@db.example/acme?schema=" + "x" * 64, "no name for PostgreSQL"),
+        ("postgresql://robin:a/hunter2@db.example/acme", "after a"),
+        ("postgresql://robin:hunter2/b@db.example/acme", "after a"),
         ("mysql://robin:hunter2@db.example/acme", "of a kind loom does not know"),
     ],
 )

@@ -62,6 +62,11 @@ class PostgresUrl:
                 f"store URL [{shown}] cannot be read [{_harmless(error, text)}]; "
                 "expected [postgresql://user@host:5432/database?workspace=default]: correct it"
             ) from None
+        if "@" in f"{parts.path}{parts.query}{parts.fragment}":  # what looks like a database is part of the password
+            raise ConfigError(
+                f"store URL [{shown}] has an [@] after a [/], [?] or [#]; expected these escaped in a password, and an "
+                "[@] in other names: write %2F, %3F, %23 and %40"
+            )
         database = unquote(parts.path.removeprefix("/"))
         if not database:
             raise ConfigError(
