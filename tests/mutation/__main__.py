@@ -34,11 +34,14 @@ def main() -> int:
     files = [file for file in CORE if not given.words or any(word in file for word in given.words)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         running = [pool.submit(timed, file, given.sample, given.seed) for file in files]
-        scores = []
+        scores, problems = [], [f"GONE: {what}" for what in gone()]
         for each in as_completed(running):
-            scores.append(each.result())
-            show(scores[-1])
-    problems = [f"GONE: {what}" for what in gone()]
+            try:
+                scores.append(each.result())
+            except RuntimeError as error:
+                problems.append(f"FAILED: {error}")
+            else:
+                show(scores[-1])
     problems += [f"TOO FEW: {each.file} {each.share:.1%}" for each in scores if each.share < ENOUGH]
     if given.sample is None:
         keep(scores)
@@ -56,7 +59,7 @@ def timed(file: str, sample: int | None, seed: str) -> Score:
 def show(score: Score) -> None:
     """Print the score of a file."""
     counted = f"{score.killed} of {score.tried} found out ({score.timeouts} in time), {score.equivalent} equivalent"
-    print(f"{score.file} {score.share:.1%}: {counted}, {score.seconds:.0f} s")
+    print(f"{score.file} {score.share:.1%}: {counted}, {score.seconds:.0f} s", flush=True)
     for each in score.left:
         print(f"  {score.file}:{each}", flush=True)
 

@@ -31,23 +31,13 @@ CORE: Mapping[str, tuple[str, ...]] = {
     ),
     "loom/journal/singleton.py": ("tests/journal/test_singleton.py", "tests/journal/test_following.py"),
     "loom/journal/sqlite/verify.py": ("tests/journal/test_verify.py", "tests/journal/test_format_3.py"),
-    "loom/journal/sqlite/writer.py": (
-        "tests/journal/test_sqlite_contract.py",
-        "tests/journal/test_sqlite_faults.py",
-        "tests/journal/test_sqlite_open.py",
-    ),
     "loom/policies/canonical.py": ("tests/policies/test_canonical.py", "tests/policies/test_identity.py"),
     "loom/policies/evaluation.py": ("tests/policies/test_evaluation.py", "tests/policies/test_policy.py"),
     "loom/policies/registry.py": ("tests/policies/test_registry.py", "tests/policies/test_adoption.py"),
     "loom/projections/projector.py": ("tests/projections/test_projector.py", "tests/projections/test_rebuild.py"),
-    "loom/projections/writer.py": (
-        "tests/projections/test_projector.py",
-        "tests/projections/test_rebuild.py",
-        "tests/projections/test_verifying.py",
-    ),
-    "loom/proof/notes.py": ("tests/proof/test_checkpoints.py", "tests/proof/test_verifier.py"),
-    "loom/proof/tree.py": ("tests/proof/test_tree.py", "tests/proof/test_checkpoints.py"),
-    "loom/spend/guard.py": ("tests/actors/test_model_budget.py", "tests/enrichment/test_budget.py"),
+    "loom/proof/notes.py": ("tests/proof/test_notes.py",),
+    "loom/proof/tree.py": ("tests/proof/test_tree.py",),
+    "loom/spend/guard.py": ("tests/spend/test_guard.py", "tests/enrichment/test_budget.py"),
 }
 
 PLANTED: Mapping[str, tuple[str, ...]] = {"tests/mutation/planted.py": ("tests/mutation/planted_tests.py",)}

@@ -11,9 +11,9 @@ from tests.mutation.core import CORE, PLANTED
 from tests.mutation.score import ENOUGH, chosen_of, gone, scored
 from tests.reliability.board import Tally, row
 
-MUTANTS = os.environ.get("LOOM_MUTANTS", "10")
+MUTANTS = os.environ.get("LOOM_MUTANTS", "8")
 """How many mutants of each module, or `all`."""
-FILES = ("loom/journal/chain.py", "loom/proof/tree.py")
+FILES = ("loom/journal/appending.py", "loom/journal/chain.py", "loom/journal/plain.py")
 """Small modules with quick tests, where not all are asked for."""
 
 
