@@ -16,7 +16,7 @@ from pydantic_ai.models.test import TestModel as Free
 
 from loom import Loom
 from loom.actors import Actor, Command
-from loom.errors import ModelBudgetError
+from loom.errors import DiskFullError, ModelBudgetError
 from loom.journal.sqlite import SqliteStore
 from loom.spend.config import ModelBudgetConfig
 from loom.spend.entries import ModelSpendReservedEntry, ModelSpendSettledEntry
@@ -48,6 +48,21 @@ async def spent(loom: Loom) -> tuple[int, int]:
     assert loom.actors.services.spend is not None
     today = await loom.actors.services.spend.today()
     return today.spent_micro_usd, today.reserved_micro_usd
+
+
+async def test_a_settlement_that_cannot_be_journaled_fails_no_turn_and_counts_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(self: ModelSpend, *_: object, **__: object) -> int:
+        raise DiskFullError("the disk is full; expected room: make some")
+
+    Spender.model = Script(text("because")).model(priced=True)
+    async with loom_with(tmp_path, Spender) as loom:
+        monkeypatch.setattr(ModelSpend, "settle", full)
+        assert await loom.actor(Spender, "one").ask(SpendOnce(), id="c") == "because"
+        [call] = calls_in(await entries(loom))
+        assert await spent(loom) == (0, call.reserved_micro_usd)
+        assert [each.verdict async for each in loom.replay.verify("spender/one")] == ["same"]
 
 
 async def test_a_call_reserves_its_maximum_and_settles_its_cost(tmp_path: Path) -> None:

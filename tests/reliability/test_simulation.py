@@ -12,8 +12,8 @@ from tests.reliability.board import Tally, row
 from tests.simulation.plants import PLANTS, planted
 from tests.simulation.run import Simulator
 
-SEEDS = int(os.environ.get("LOOM_SIMULATION_SEEDS", "100"))
-"""How many seeds are tried; `make nightly` tries more."""
+SEEDS = int(os.environ.get("LOOM_SIMULATION_SEEDS", "5000" if os.environ.get("LOOM_NIGHTLY") else "60"))
+"""How many seeds are tried: `make nightly` tries those of the row, which take some minutes."""
 
 PARTS = 4
 FOUND_WITHIN = 500

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from loom.actors.turn import Turn
 from loom.actors.verbs.model_wire import Asked, asked_of, resolved, size_of
 from loom.decisions.model_calls import AtLimit, CallProblem, ModelUsage, Price
+from loom.errors import LoomError
 from loom.spend.guard import Reservation, Settlement
 from loom.spend.models import ModelSpend, NotReserved
 from loom.spend.prices import FREE, Tokens, micro_usd, model_price_micro_usd, price_list, worst_micro_usd
+from loom.telemetry import get_logger
 
 if TYPE_CHECKING:
     from pydantic_ai.messages import ModelResponse
@@ -22,6 +24,9 @@ __all__ = ["Cost", "Permit", "cost_of", "permitted", "settle"]
 
 _NOT_BILLED: frozenset[CallProblem | None] = frozenset({"unknown_model", "refused", "rate_limited", "too_long"})
 """Failures by which the provider says that it did not answer."""
+
+
+_log = get_logger("loom.actors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +120,20 @@ def cost_of(
 
 
 async def settle(turn: Turn, permit: Permit, cost: Cost, *, answered: object) -> None:
-    """Settle the reservation of a call by its cost; an unknown cost counts as what was reserved."""
+    """Settle the reservation of a call by its cost; an unknown cost counts as what was reserved.
+
+    Where that cannot be journaled, the reservation goes on to count in full, and the turn goes on with its answer: a
+    replay of it, which settles nothing, does too.
+    """
     if permit.reservation is None or turn.services.spend is None:
         return
     settlement: Settlement = "known"
     if cost.micro_usd is None:
         settlement = "unknown_price" if answered else "failed"
-    await turn.services.spend.settle(permit.reservation, cost.micro_usd, settlement=settlement)
+    try:
+        await turn.services.spend.settle(permit.reservation, cost.micro_usd, settlement=settlement)
+    except LoomError as error:  # the next process settles it as lost
+        _log.warning("model_spend_not_settled", reservation=permit.reservation.reservation_id, error=str(error))
 
 
 def _cost(model: Model, response: ModelResponse, usage: ModelUsage | None) -> Cost:
