@@ -182,3 +182,12 @@ def test_a_tree_is_taken_up_from_an_edge_that_fits_its_size() -> None:
     for edge in ([], [mth(found[:4]), found[4]]):
         with pytest.raises(OutOfRangeError, match=r"is not of \[4\] leaves"):
             Frontier.taken_up(4, edge)
+
+
+def test_a_tree_is_taken_up_with_one_subtree_for_each_bit_of_its_size() -> None:
+    with pytest.raises(OutOfRangeError, match=r"edge of \[1\] subtrees is not of \[3\] leaves"):
+        Frontier.taken_up(3, [EMPTY_ROOT])
+
+
+def test_a_proof_without_any_hash_shows_nothing_of_a_tree_that_is_not_whole() -> None:
+    assert not is_consistent(3, 5, [], EMPTY_ROOT, EMPTY_ROOT)

@@ -321,3 +321,10 @@ def test_keys_are_written_as_in_the_published_vector() -> None:
     assert str(key) == "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
     with pytest.raises(NoteError):
         VerifyingKey.parse(str(key).replace("c74f20a3", "c74f20a4"))
+
+
+def test_more_signatures_than_are_read_and_a_key_of_another_type_are_refused() -> None:
+    with pytest.raises(NoteError, match=r"has \[65\] signatures"):
+        Note.parse(GOOD + "\n" + "— name AAAAAAAA\n" * 65)
+    with pytest.raises(NoteError, match="of a type that is not known"):
+        VerifyingKey.parse(f"name+00000000+{base64.b64encode(bytes(33)).decode()}")

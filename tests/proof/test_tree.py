@@ -425,3 +425,13 @@ async def test_the_tree_of_a_node_is_read_from_its_server_and_that_of_a_file_fro
     for tree in (of_file, of_node):
         tree.close()
     await reader.close()
+
+
+@pytest.mark.parametrize("position", [0, 4])
+def test_a_leaf_and_a_subtree_that_are_not_in_the_tree_are_refused(position: int) -> None:
+    tree = ProofTree(Made(3))
+    tree.extend()
+    with pytest.raises(OutOfRangeError, match="is not in the tree"):
+        tree.leaf(position)
+    with pytest.raises(OutOfRangeError, match=r"subtree \[5, 0\] is not in the tree"):
+        tree.node(5, 0)

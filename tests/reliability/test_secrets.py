@@ -52,7 +52,7 @@ pytest.importorskip("mcp", reason="the extra [mcp] is not installed")
 
 MASTER = base64.b64encode(bytes(range(32))).decode()
 _AT_ONCE = 4
-_PAGES = 120
+_PAGES = 70
 _RUN = "season"
 _CARRIES = (
     "answers by MCP",
@@ -120,9 +120,7 @@ async def _declared(place: Place, number: int, secret: Planted, said: list[str])
     await _sent(place, "/api/actors/keeper/h/Keep", keep())  # its answer is the reply, in plain, to who asked
     wrong: tuple[dict[str, Any], ...] = (
         {"sealed": f"unfit {value}"},
-        {"hashed": [value]},
-        {"masked": {value: 1}},
-        {"customer": None},
+        {"hashed": [value], "masked": {value: 1}, "customer": None},
     )
     said += [await _sent(place, "/api/actors/keeper/h/Keep", {**keep(), **each}) for each in wrong]
     await _strange(place, secret, said)
@@ -153,15 +151,17 @@ async def _sent(place: Place, path: str, body: Any) -> str:
 async def _strange(place: Place, secret: Planted, said: list[str]) -> None:
     """Send a secret where a browser or a program has one: none of them signs anyone in, none may be written down."""
     written = quote(secret.value)
-    carried = (
-        {"Authorization": f"Bearer {written}"},
-        {"Cookie": f"loom_session={written}; other={written}"},
-        {"X-Proxy-Secret": written, "X-Remote-User": "ada"},
-    )
-    where = "/api/decisions?workspaceId=one"
-    answers = [await place.browser().ask("GET", where, headers=each) for each in carried]
-    answers.append(await place.browser().sign_in(secret.value))
-    answers.append(await place.browser().open(f"/sign-in/oidc/done?code={written}&state={written}"))
+    carried = {
+        "Authorization": f"Bearer {written}",
+        "Cookie": f"loom_session={written}; other={written}",
+        "X-Proxy-Secret": written,
+        "X-Remote-User": "ada",
+    }
+    answers = [
+        await place.browser().ask("GET", "/api/decisions?workspaceId=one", headers=carried),
+        await place.browser().sign_in(secret.value),
+        await place.browser().open(f"/sign-in/oidc/done?code={written}&state={written}"),
+    ]
     said += [each.text for each in answers]
 
 
@@ -263,7 +263,8 @@ async def _by_mcp(loom: Loom, key: str, decisions: Sequence[str]) -> list[str]:
 
     tools: Tools = tools_of(loom, "one")
     asked: list[tuple[str, dict[str, Any]]] = [("list_decisions", {}), ("pending_approvals", {})]
-    asked += [(tool, {"decision_id": each}) for each in decisions for tool in ("why", "find_precedents")]
+    asked += [("why", {"decision_id": each}) for each in decisions]
+    asked += [("find_precedents", {"decision_id": each}) for each in decisions[:5]]
     async with Client(create_server(tools, key_of=lambda _: key)) as client:
         answers = [await client.call_tool(tool, given) for tool, given in asked]
     return ["".join(getattr(part, "text", "") for part in each.content) for each in answers]

@@ -64,9 +64,9 @@ async def test_the_bars_of_latency_and_throughput(tmp_path: Path, tally: Tally) 
     await store.close()
     raw = [each * 1_000 for each in one_row_commit_s(tmp_path / "raw.db", count=2_000, body=bytes(150))]
     await laid_down(tmp_path / "default" / "journal.db", RECOVERED)
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), time.process_time()
     found = verify(tmp_path / "default" / "journal.db")
-    per_second = RECOVERED / (time.perf_counter() - began)
+    per_second, per_cpu_s = RECOVERED / (time.perf_counter() - began), RECOVERED / (time.process_time() - spent)
     recovered = await recovered_s(tmp_path, RECOVERED)
     tally.check(found.ok, list(found.lines()))
     bars = {
@@ -76,7 +76,8 @@ async def test_the_bars_of_latency_and_throughput(tmp_path: Path, tally: Tally) 
         f"append p99 {percentile(took, 0.99):.2f} ms (raw {percentile(raw, 0.99):.2f}), at most 10": (
             percentile(took, 0.99) <= 10
         ),
-        f"verify {per_second:,.0f} entries per second, at least 100,000": per_second >= 100_000,
+        f"verify {per_second:,.0f} entries per second ({per_cpu_s:,.0f} of CPU time), at least 100,000": per_second
+        >= 100_000,
         f"recovery of {RECOVERED:,} entries {recovered:.1f} s, at most 30": recovered <= 30,
     }
     for words, met in bars.items():
