@@ -6,6 +6,7 @@
 #   make integrations   tests with LangChain, LangGraph and others, in an environment of their own
 #   make conformance   other people's readers of what `loom export --as` writes, in an environment of their own
 #   make cluster-test   tests with PostgreSQL and Restate, which are installed where there are none; make cluster-demo
+#   make postgres-test   the tests of actors, laws, decisions and kills once more, their journals in PostgreSQL
 #   make coverage   what tests run, by room and of all, with the branches of the core; ROOMS="gate" narrows them
 #   make audit      bandit, pip-audit, types and lint, for row R39 of the scoreboard
 #   make reliability   inject every kind of fault: kills, power cuts, full disks, flipped bytes (some minutes)
@@ -33,10 +34,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: audit help demo browser test integrations conformance cluster-test cluster-demo cluster-servers postgres-server nightly slow reliability release docs lowest pythons environments sabotage mutation coverage check lint types layers format lock clean
+.PHONY: audit help demo browser test integrations conformance cluster-test cluster-demo cluster-servers postgres-server postgres-test nightly slow reliability release docs lowest pythons environments sabotage mutation coverage check lint types layers format lock clean
 
 help:
-	@sed -n '2,17s/^# *//p' Makefile
+	@sed -n '2,18s/^# *//p' Makefile
 
 demo: $(VENV)/.installed
 	@$(BIN)/loom demo $(ARGS)
@@ -64,6 +65,14 @@ conformance: $(VENV)-conformance/.installed
 cluster-test: cluster-servers
 	@LOOM_POSTGRES_BIN="$$($(BIN)/python -m tests.postgres_server $(VENV)-cluster)" \
 		$(BIN)/python -m pytest -m "" $(ARGS) tests/journal/test_postgres_*.py tests/engine tests/shared
+
+# The suite of what acts and decides, its journals on a server. What it skips says why: `ARGS=-rs` lists it.
+ON_POSTGRES = tests/actors tests/laws tests/decisions tests/history tests/policies/test_registry.py \
+  tests/policies/test_adoption.py tests/shared/test_racing_writers.py
+
+postgres-test: postgres-server
+	@LOOM_TESTS_ON=postgresql LOOM_POSTGRES_BIN="$$($(BIN)/python -m tests.postgres_server $(VENV)-cluster)" \
+		$(BIN)/python -m pytest -n logical --timeout 600 $(ARGS) $(ON_POSTGRES)
 
 # Three nodes, one journal; the owner of a request is killed, and the answer comes on another node.
 cluster-demo: cluster-servers
@@ -179,7 +188,7 @@ $(VENV)-docs/.installed: release/docs.in pyproject.toml
 
 # All that takes too long for each change; each part goes on where another failed.
 nightly:
-	LOOM_NIGHTLY=1 $(MAKE) --no-print-directory --keep-going check integrations conformance cluster-test slow environments \
+	LOOM_NIGHTLY=1 $(MAKE) --no-print-directory --keep-going check integrations conformance cluster-test postgres-test slow environments \
 	  audit coverage reliability sabotage mutation pythons lowest docs
 
 # Tests of rooms that need longer: the other widths of the browser, larger models.

@@ -12,7 +12,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from tests.on_postgres import ON_POSTGRES, journals_on
+from tests.on_postgres import ON_POSTGRES, journals_on, why_skipped
 from tests.postgres_server import Server, why_missing
 
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
@@ -59,8 +59,10 @@ def postgres() -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def _journals(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Where `LOOM_TESTS_ON=postgresql` is set, put the journals of tests on a server instead of into files."""
-    if not ON_POSTGRES or request.node.get_closest_marker("sqlite") is not None:
+    if not ON_POSTGRES:
         yield
         return
+    if (why := why_skipped(request.node)) is not None:
+        pytest.skip(why)
     with journals_on(request.getfixturevalue("postgres"), monkeypatch):
         yield

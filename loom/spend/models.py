@@ -47,8 +47,10 @@ class ModelSpend:
         self._guard = SpendGuard(
             store, _ModelLedger(config), time_zone=config.time_zone, now=now, make_draft=make_draft
         )
-        # What another process has reserved may still run; what it left open counts in full, settled or not.
-        self._lost_settled = bool(getattr(store, "shared", False))
+        self._shared = bool(getattr(store, "shared", False))
+        self._lost_settled = False
+        self._own: set[str] = set()
+        """The reservations that this process has made and not settled."""
         self._settling = asyncio.Lock()
 
     async def reserve(
@@ -67,27 +69,39 @@ class ModelSpend:
                     "budgets.models.unknown_price_usd to the most that a call of it may cost, 0 for one that is free",
                 )
             worst = math.ceil(self.config.unknown_price_usd * 1_000_000)
-        await self._settle_lost()
-        return await self._guard.reserve(
+        await self._settle_lost(journal)
+        reservation_id = self._new_id()
+        self._own.add(reservation_id)
+        made = await self._guard.reserve(
             journal,
-            reservation_id=self._new_id(),
+            reservation_id=reservation_id,
             worst_case_micro_usd=worst,
             about=model,
             within_limits=within_limits,
         )
+        if isinstance(made, NotReserved):
+            self._own.discard(reservation_id)
+        return made
 
     async def settle(self, reservation: Reservation, cost_micro_usd: int | None, *, settlement: Settlement) -> int:
         """Record the cost of a call and return it; the worst case counts where the cost is unknown or invalid."""
-        return await self._guard.settle(reservation, cost_micro_usd, settlement=settlement)
+        cost = await self._guard.settle(reservation, cost_micro_usd, settlement=settlement)
+        self._own.discard(reservation.reservation_id)
+        return cost
 
-    async def _settle_lost(self) -> None:
-        """Settle what an earlier process reserved and never settled, before this one reserves: it counts in full."""
+    async def _settle_lost(self, journal: str) -> None:
+        """Settle what another process reserved and never settled, before this one reserves: it counts in full.
+
+        Where several processes write, calls of the others may still run. Those of one actor are made by the owner of
+        its journal, which is this process: a reservation of that journal from another process has lost its call.
+        """
         async with self._settling:
             if self._lost_settled:
                 return
             for reservation in await self._guard.unsettled():
-                await self._guard.settle(reservation, None, settlement="lost")
-            self._lost_settled = True
+                if reservation.reservation_id not in self._own and (not self._shared or reservation.account == journal):
+                    await self._guard.settle(reservation, None, settlement="lost")
+            self._lost_settled = not self._shared
 
     async def today(self, journal: str | None = None) -> DaySpend:
         """Return what was spent today, by all actors or by one."""

@@ -15,6 +15,7 @@ from typing import Any
 from loom.actors import Actor, Command
 from loom.decisions.entries import ApprovalRequestedEntry
 from loom.runtime import Loom
+from tests.on_postgres import join
 
 TURNS = 400
 ACTORS = 5
@@ -86,5 +87,6 @@ async def main(directory: Path, first: int) -> None:
 
 
 if __name__ == "__main__":
+    join()
     os.environ["WORK_DIRECTORY"] = sys.argv[1]
     asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -10,6 +10,7 @@ from typing import Any
 
 from loom import Actor, Loom, LoomConfig
 from loom.sealing import SealingConfig
+from tests.on_postgres import stored
 
 MASTER = base64.b64encode(bytes(range(32))).decode()
 
@@ -38,7 +39,7 @@ async def sealing(
 
 def on_disk(path: Path) -> bytes:
     """Return all bytes of all files under a directory."""
-    return b"".join(file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file())
+    return stored(path)
 
 
 async def erase(loom: Loom, subject: str) -> None:

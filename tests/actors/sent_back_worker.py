@@ -9,6 +9,7 @@ from pathlib import Path
 from loom import Actor, Command, Loom
 from loom.errors import ApprovalAnsweredError
 from tests.actors.kill_worker import note
+from tests.on_postgres import join
 
 TURNS = 12
 
@@ -58,4 +59,5 @@ async def main(directory: Path) -> None:
 
 
 if __name__ == "__main__":
+    join()
     asyncio.run(main(Path(sys.argv[1])))

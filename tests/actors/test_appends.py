@@ -89,6 +89,7 @@ async def test_what_is_written_from_outside_a_turn_is_an_append_of_its_own(tmp_p
         assert (await later).sequence == before + 3
 
 
+@pytest.mark.sqlite("a disk of this machine, which a server does not have")
 async def test_a_full_disk_refuses_all_that_a_turn_wrote_without_a_wait(tmp_path: Path) -> None:
     async with opened(tmp_path) as loom:
         ref = loom.actor(Interpreter, "one")

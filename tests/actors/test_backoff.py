@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +159,18 @@ async def test_an_actor_that_failed_too_often_comes_back_by_itself(tmp_path: Pat
 
 async def test_what_it_had_begun_is_resumed_when_it_comes_back(tmp_path: Path) -> None:
     world = World()
+    world.hold("lend 0")
     async with opened(tmp_path, world, max_failures=1, **QUICK) as loom:
+
+        async def received(many: int) -> bool:
+            return (await kinds(loom, "lender/one")).count("command_received") == many
+
         ref = loom.actor(Lender, "one")
-        asks = [asyncio.create_task(ref.ask(Lend(key=f"{n}", fails=n < 2), id=f"{n}")) for n in range(4)]
+        asks = []
+        for n in range(4):  # what is sent at once has no order
+            asks.append(asyncio.create_task(ref.ask(Lend(key=f"{n}", fails=n < 2), id=f"{n}")))
+            await until(partial(received, n + 1))
+        world.let_go("lend 0")
         outcomes = await asyncio.gather(*asks, return_exceptions=True)
         assert [type(each) for each in outcomes] == [ActorFailedError] * 2 + [ActorStoppedError] * 2
 

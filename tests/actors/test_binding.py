@@ -163,6 +163,7 @@ async def test_protected_arguments_are_compared_and_not_written(
     assert digest({"iban": IBAN}).encode() not in bodies
 
 
+@pytest.mark.sqlite("the shell, which opens the file itself")
 async def test_the_shell_shows_the_effect_that_is_to_be_approved(tmp_path: Path) -> None:
     config = tmp_path / "loom.config.yaml"
     config.write_text("data: data\n")

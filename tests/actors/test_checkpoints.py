@@ -22,9 +22,9 @@ from loom.config import ActorsConfig
 from loom.errors import ActorPrunedError
 from loom.journal import Append, PrunedEntry
 from loom.journal.ranges import BodyRange, ranges_of
-from loom.journal.sqlite.verify import verify
 from loom.journal.store import draft
 from loom.sealing import MASTER_KEY, Sealed, SealingConfig, subjects_together
+from tests.on_postgres import verify
 
 KEYS = base64.b64encode(bytes(range(32))).decode()
 

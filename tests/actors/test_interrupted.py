@@ -29,11 +29,11 @@ from loom.errors import (
 from loom.journal import Append, Entry, Receipt, Recorded
 from loom.journal.chain import body_digest
 from loom.journal.kinds import TurnCompletedEntry, TurnFailedEntry, TurnResumedEntry
-from loom.journal.sqlite import SqliteStore
-from loom.journal.store import Submitted
+from loom.journal.store import JournalStore, Submitted
 from loom.runtime import Loom
 from tests.actors.agents import Carry, Do, Folding, Interpreter, Lend, Lender, World
 from tests.actors.support import entries, kinds, lay_down, opened, until
+from tests.on_postgres import opened_class
 from tests.projections.tampering import tamper
 
 TWO = Carry(program=[Do(verb="fetch", key="first"), Do(verb="fetch", key="second")])
@@ -58,6 +58,9 @@ def break_journal(
 
 def full() -> LoomError:
     return DiskFullError("disk is full; expected room: make some")
+
+
+RESTARTS = "a process that is restarted, which a shared store takes for a takeover (tests/actors/test_takeovers.py)"
 
 
 # --- shutdown -----------------------------------------------------------------------------------
@@ -157,6 +160,7 @@ async def resumed_without_progress(directory: Path, times: int) -> None:
         await asyncio.gather(asking, return_exceptions=True)
 
 
+@pytest.mark.sqlite(RESTARTS)
 async def test_a_turn_resumed_three_times_without_progress_is_stuck_until_a_person_lets_it_try_again(
     tmp_path: Path,
 ) -> None:
@@ -195,6 +199,7 @@ async def test_progress_starts_the_count_anew(tmp_path: Path) -> None:
         assert attempts == [1]
 
 
+@pytest.mark.sqlite(RESTARTS)
 async def test_abandoning_a_stuck_turn_ends_it_for_good(tmp_path: Path) -> None:
     await resumed_without_progress(tmp_path, 3)
     async with opened(tmp_path) as loom:
@@ -305,8 +310,9 @@ async def test_turns_of_one_actor_that_fail_together_are_all_resumed(
     world.hold("lend 0")
     async with opened(tmp_path, world) as loom:
         ref = loom.actor(Lender, "one")
-        asks = [asyncio.create_task(ref.ask(Lend(key=f"{n}"), id=f"{n}")) for n in range(4)]
-        await world.arrived("lend 0")
+        asks = [asyncio.create_task(ref.ask(Lend(key="0"), id="0"))]
+        await world.arrived("lend 0")  # what is sent at once has no order
+        asks += [asyncio.create_task(ref.ask(Lend(key=f"{n}"), id=f"{n}")) for n in range(1, 4)]
         await until(lambda: _count(loom, "lender/one", "command_received", 4))
         broken = True
         break_journal(loom, monkeypatch, error=full, when=lambda a: broken)
@@ -439,9 +445,10 @@ async def test_unfinished_turns_are_looked_for_again_where_the_journal_cannot_be
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []
-    real = SqliteStore.unfinished
+    store_class = opened_class()
+    real = store_class.unfinished
 
-    async def unfinished(store: SqliteStore, *, asked: bool = False) -> AsyncIterator[Recorded]:
+    async def unfinished(store: JournalStore, *, asked: bool = False) -> AsyncIterator[Recorded]:
         tried.append(asked)
         async for received in real(store, asked=asked):
             yield received
@@ -449,7 +456,7 @@ async def test_unfinished_turns_are_looked_for_again_where_the_journal_cannot_be
                 raise JournalBusyError("not now")
 
     await cut(tmp_path)
-    monkeypatch.setattr(SqliteStore, "unfinished", unfinished)
+    monkeypatch.setattr(store_class, "unfinished", unfinished)
     async with opened(tmp_path / "cut") as loom:
         await until(lambda: _ended(loom))
     assert tried.count(False) == 3

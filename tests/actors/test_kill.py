@@ -50,7 +50,10 @@ def kill_again_and_again(directory: Path) -> None:
     for _ in range(_KILLS):
         replies = [int(line.split()[0]) for line in lines(directory, "replies")]
         process = start(directory, max(replies, default=0))
-        time.sleep(chance.uniform(0.0, 0.15))  # the moment of the kill is what is random here
+        until = len(lines(directory, "effects")) + chance.randint(0, 20)
+        while len(lines(directory, "effects")) < until and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0.0, 0.02))  # the moment of the kill is what is random here
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert process.stdout is not None

@@ -264,7 +264,7 @@ async def test_each_day_has_a_limit_and_a_journal_of_its_own_and_a_late_settleme
     names = {each.journal async for each in store.read_all()}
     assert names == {"loom/model-budget-2026-03-01", "loom/model-budget-2026-03-02"}
     again = ModelSpend(store, config, now=lambda: at[0])
-    assert isinstance(await again.reserve("a/2", model="m", worst_case_micro_usd=20), NotReserved)
+    assert isinstance(await again.reserve("a/1", model="m", worst_case_micro_usd=20), NotReserved)
     assert (await again.today()).spent_micro_usd == 90, "what was lost counts in full"
     await store.close()
 

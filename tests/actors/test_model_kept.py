@@ -20,6 +20,7 @@ from loom.spans import instrument, uninstrument
 from loom.spend.config import ModelsConfig
 from tests.actors.model_support import Script, calls_in, loom_with, text
 from tests.actors.support import entries, lay_down
+from tests.on_postgres import stored
 
 EMAIL = "ada@example.org"
 
@@ -90,9 +91,7 @@ async def test_what_is_sealed_stays_sealed_in_messages_and_answer_and_the_turn_r
     tmp_path: Path, master: None
 ) -> None:
     history = await spoken(tmp_path / "whole")
-    assert EMAIL.encode() not in b"".join(
-        file.read_bytes() for file in (tmp_path / "whole").rglob("*") if file.is_file()
-    )
+    assert EMAIL.encode() not in stored(tmp_path / "whole")
     [call] = calls_in(history)
     assert call.sealed
     assert "[sealed]" in json.dumps(call.messages)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from loom.errors import DiskFullError, JournalBusyError, NotOwnerError, TurnInterruptedError, WriterFencedError
-from loom.journal import Head
-from loom.journal.sqlite import SqliteStore
+from loom.journal import Head, JournalStore
 from loom.runtime import Loom
 from loom.testing import FixedClock, fixed_sources
 from tests.actors.agents import Carry, Do, Interpreter, World
@@ -158,14 +157,14 @@ async def test_a_turn_that_sleeps_is_woken_by_its_owner_alone_also_after_it_has_
 async def test_a_reader_that_is_behind_the_head_that_was_acquired_is_no_ground_to_decide_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def acquire(self: SqliteStore, journal: str) -> Head:
+    async def acquire(self: JournalStore, journal: str) -> Head:
         head = await self.head(journal)
         return head._replace(sequence=head.sequence + 1)
 
     async with opened(tmp_path) as loom:
         await loom.actor(Interpreter, "one").ask(TWO)
-    monkeypatch.setattr(SqliteStore, "acquire", acquire)
     async with opened(tmp_path) as loom:
+        monkeypatch.setattr(type(loom.store), "acquire", acquire)
         with pytest.raises(JournalBusyError, match="the reader is behind"):
             await loom.actor(Interpreter, "one").ask(TWO)
 

@@ -69,6 +69,7 @@ async def test_without_a_vault_nothing_is_shown(tmp_path: Path) -> None:
             await loom.approvals.shown(asked, by=GUARDIAN)
 
 
+@pytest.mark.sqlite("the shell, which opens the file itself")
 async def test_the_shell_shows_it_sealed_and_opens_it_for_the_account(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

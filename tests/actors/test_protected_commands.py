@@ -15,8 +15,8 @@ import pytest
 from loom import Actor, Command, Loom, LoomConfig
 from loom.errors import ActorFailedError, AdmissionError, CommandConflictError, ConfigError, ErasedError
 from loom.journal.kinds import CommandReceivedEntry, TurnFailedEntry
-from loom.journal.sqlite.verify import verify
 from loom.sealing import MASTER_KEY, Dropped, Masked, Sealed, SealingConfig, is_sealed
+from tests.on_postgres import stored, verify
 
 EMAIL, PHONE, NOTE = "ada@example.org", "+44 20 7946", "calls at night"
 SECRETS = [each.encode() for each in (EMAIL, PHONE, NOTE, "Byron")]
@@ -83,7 +83,7 @@ async def opened(path: Path, *, late: Any = "refuse", resume: bool = True) -> As
 
 
 def written(path: Path) -> bytes:
-    return b"".join(file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file())
+    return stored(path)
 
 
 def call(what: str = "", **changes: Any) -> Call:

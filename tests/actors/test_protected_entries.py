@@ -18,11 +18,11 @@ from loom import Actor, Command, Entry, Loom
 from loom.decisions.entries import UNANSWERABLE
 from loom.errors import ActorFailedError, ActorStoppedError, ErasedError
 from loom.journal.kinds import CommandReceivedEntry, TurnFailedEntry
-from loom.journal.sqlite.verify import verify
 from loom.sealing import MASTER_KEY, Erased, Masked, Sealed, SealedValue, Withheld
 from loom.text import plain as shown_plain
 from tests.actors.protected_support import MASTER, erase, on_disk, sealing
 from tests.actors.support import until
+from tests.on_postgres import verify
 
 EMAIL, PHONE, IBAN = "ada@example.org", "+44 20 7946", "GB33 BUKB 2020"
 SHOWN = 8

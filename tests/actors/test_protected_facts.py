@@ -22,6 +22,7 @@ from loom.errors import ActorFailedError, ConfigError
 from loom.precedents import EquivalenceRule
 from loom.replay.selection import Selection
 from loom.sealing import MASTER_KEY, Masked, Sealed, SealingConfig, is_sealed, opened_facts, why_closed
+from tests.on_postgres import stored
 
 NOTE, EMAIL, AGE = "calls at night", "ada@example.org", 17
 GUARDIAN = "guardian"
@@ -158,7 +159,7 @@ async def opened(path: Path, *, sealing: bool = True, resume: bool = True) -> As
 
 
 def written(path: Path) -> bytes:
-    return b"".join(file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file())
+    return stored(path)
 
 
 def judge(what: str = "", **changes: Any) -> Judge:

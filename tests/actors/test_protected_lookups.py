@@ -17,8 +17,8 @@ from loom import Actor, Command, Loom, LoomConfig
 from loom.decisions.entries import ContextGatheredEntry, DecisionJournalEntry
 from loom.errors import ActorFailedError, ConfigError, ErasedError
 from loom.journal.kinds import TurnFailedEntry
-from loom.journal.sqlite.verify import verify
 from loom.sealing import MASTER_KEY, Sealed, SealingConfig, is_sealed
+from tests.on_postgres import stored, verify
 
 EMAIL, PHONE, OTHER = "ada@example.org", "+44 20 7946", "+44 20 1234"
 ACCOUNT = {"name": "Account 9", "email": EMAIL, "contacts": [{"phone": PHONE}, {"phone": OTHER}]}
@@ -128,7 +128,7 @@ async def opened(path: Path, *, sealing: bool = True, resume: bool = True) -> As
 
 
 def written(path: Path) -> bytes:
-    return b"".join(file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file())
+    return stored(path)
 
 
 def look(what: str, customer_id: str = "c-7") -> Look:

@@ -14,10 +14,10 @@ from loom import Actor, Command, Loom
 from loom.errors import ActorFailedError, ConfigError, ErasedError, InvalidNameError
 from loom.identity import Identity
 from loom.journal.kinds import TurnCompletedEntry, TurnFailedEntry
-from loom.journal.sqlite.verify import verify
 from loom.sealing import MASTER_KEY, Dropped, Hashed, Masked, Sealed, SealedValue, Withheld, is_sealed
 from tests.actors.protected_support import MASTER, erase, on_disk, sealing
 from tests.actors.support import until
+from tests.on_postgres import verify
 
 EMAIL, IBAN, PHONE = "ada@example.org", "GB33 BUKB 2020", "+44 20 7946"
 

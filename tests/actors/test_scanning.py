@@ -12,10 +12,10 @@ from pydantic import BaseModel
 
 from loom import Actor, Command, Entry, Loom, LoomConfig
 from loom.archive import Archive
-from loom.journal.sqlite.verify import verify
 from loom.operations import Operations
 from loom.sealing import MASTER_KEY, Masked, Sealed, SealingConfig
 from tests.actors.test_checkpoints import KEYS
+from tests.on_postgres import stored, verify
 
 EMAIL, PHONE, NOTE = "ada@example.org", "+44 20 7946 0000", "calls only at night"
 
@@ -124,6 +124,6 @@ async def test_entries_with_a_declared_field_in_clear_are_found_and_moved_into_a
         await loom.actor(desk, "d").ask(apply(customer="cy", email=EMAIL, phone=PHONE))
         assert await loom.replay.state("scan-desk/d") == ["written"], "that of bob is there still"
     assert verify(data / "default" / "journal.db", workspace="default").ok
-    raw = b"".join(each.read_bytes() for each in sorted((data / "default").glob("journal.db*")))
+    raw = stored(data)
     assert EMAIL.encode() not in raw
     assert PHONE.encode() not in raw

@@ -21,10 +21,10 @@ from loom.actors.recovery import recover
 from loom.actors.state import Fold, Snapshot
 from loom.journal import Entry
 from loom.journal.sqlite import JournalFiles
-from loom.journal.sqlite.verify import verify
 from loom.runtime import Loom
 from tests.actors.agents import Carry, Do, Folding, Interpreter, NotedEntry, World
 from tests.actors.support import entries, kinds, opened, until
+from tests.on_postgres import verify
 
 
 async def noted(loom: Loom, *texts: str, key: str = "one") -> None:

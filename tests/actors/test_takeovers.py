@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from loom.errors import TurnStuckError
-from loom.journal import Head
+from loom.journal import Head, JournalStore
 from loom.journal.kinds import TurnResumedEntry
-from loom.journal.sqlite import SqliteStore
 from loom.runtime import Loom
 from tests.actors.agents import Carry, Do, Interpreter, World
 from tests.actors.support import entries, opened
+from tests.on_postgres import opened_class
 
 TWO = Carry(program=[Do(verb="fetch", key="first"), Do(verb="fetch", key="second")])
 LIMIT = 3
@@ -25,10 +25,10 @@ LIMIT = 3
 def taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each process that opens the journal take it over from another one, as a shared store says."""
 
-    async def acquire(self: SqliteStore, journal: str) -> Head:
+    async def acquire(self: JournalStore, journal: str) -> Head:
         return (await self.head(journal))._replace(taken_over=True)
 
-    monkeypatch.setattr(SqliteStore, "acquire", acquire)
+    monkeypatch.setattr(opened_class(), "acquire", acquire)
 
 
 @asynccontextmanager

@@ -21,12 +21,12 @@ from loom.errors import (
 )
 from loom.journal import Append, Recorded, draft
 from loom.journal.kinds import PrunedEntry
-from loom.journal.sqlite.verify import verify
 from loom.policies import Evaluation, allow, case, first_match, otherwise, policy
 from loom.precedents import EquivalenceRule
 from loom.runtime import Loom
 from tests.actors.agents import Case, Folding, Limits, World, discount
 from tests.actors.support import Granting, entries, lay_down, opened, until
+from tests.on_postgres import verify
 
 
 class Book(Command[str]):

@@ -21,10 +21,10 @@ from loom.decisions.rows import decision_parts, written_decision
 from loom.journal import KINDS, Entry, Recorded, draft
 from loom.journal.entry import StepReference, UnknownEntry
 from loom.journal.sqlite import SqliteStore
-from loom.journal.sqlite.verify import verify
 from loom.lineage import Lineage
 from loom.policies.evaluation import Evaluation
 from loom.projections import Projector, Queries, Views
+from tests.on_postgres import verify
 from tests.projections.journals import MOMENT, answer, command, decision, open_store, request, write
 from tests.projections.reading import Asked, asked
 

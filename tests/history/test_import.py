@@ -29,11 +29,11 @@ from loom.errors import (
 from loom.history import History
 from loom.history.rows import NO_REASON
 from loom.history.writing import Writing
-from loom.journal.sqlite.verify import verify
 from loom.precedents import EquivalenceRule
 from loom.replay.selection import Selection
 from tests.history.support import bank, rows, written
 from tests.journal.support import as_format
+from tests.on_postgres import verify
 
 LIKE = EquivalenceRule("mortgage", attributes=("town",), outcome=("granted",))
 

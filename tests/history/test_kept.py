@@ -9,10 +9,10 @@ from loom import Loom, LoomConfig
 from loom.actors import Sources
 from loom.archive import Archive, Archives, seal
 from loom.archive.retention import Retention
-from loom.journal.sqlite.verify import verify
 from loom.testing import FixedClock
 from tests.archive.agents import START
 from tests.history.support import bank, rows
+from tests.on_postgres import verify
 
 LATER = START + timedelta(days=400)
 

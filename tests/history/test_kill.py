@@ -13,10 +13,9 @@ import pytest
 
 from loom import Loom
 from loom.decisions import DecisionObservedEntry, RunEndedEntry
-from loom.journal.sqlite import Reader
-from loom.journal.sqlite.verify import verify
 from tests.cli.support import invoke
 from tests.history.support import bank, rows, written
+from tests.on_postgres import verify
 
 ROWS = 700
 
@@ -28,7 +27,9 @@ from loom.decisions.runs import Runs
 from loom.history.checking import Checking
 from loom.history.writing import Writing
 from loom.journal.sqlite.writer import Writer
+from tests.on_postgres import join
 
+join()
 where, directory = sys.argv[1], Path(sys.argv[2])
 commits = 0
 
@@ -70,7 +71,20 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("where", ["checked", "begun", "before commit", "after commit", "written", "ended"])
+COMMIT = pytest.mark.sqlite("the commit of the writer of a file")
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "checked",
+        "begun",
+        pytest.param("before commit", marks=COMMIT),
+        pytest.param("after commit", marks=COMMIT),
+        "written",
+        "ended",
+    ],
+)
 async def test_an_import_killed_anywhere_is_resumed_without_half_a_row_or_one_twice(tmp_path: Path, where: str) -> None:
     given = rows(ROWS)
     written(tmp_path / "h.csv", given)
@@ -88,11 +102,7 @@ async def test_an_import_killed_anywhere_is_resumed_without_half_a_row_or_one_tw
         await loom.history.load_file(tmp_path / "h.csv", tmp_path / "map.yaml", by="vera", resume=bool(open_ones))
         assert await loom.history.unfinished() == ()
         assert (await loom.metrics.of(origin="observed")).decisions == ROWS
-    reader = Reader(journal)
-    try:
-        entries = [each.entry async for each in reader.read_all()]
-    finally:
-        await reader.close()
+        entries = [each.entry async for each in loom.store.read_all()]
     observed = [each for each in entries if isinstance(each, DecisionObservedEntry)]
     assert sorted(int(each.source.own_id[2:]) for each in observed) == list(range(1, ROWS + 1))
     assert all(each.decision.outcome == {"granted": given[each.source.row - 1]["ok"] == "yes"} for each in observed)

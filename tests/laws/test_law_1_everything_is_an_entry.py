@@ -6,6 +6,8 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from loom.actors.turns_view import TurnsView
 from loom.decisions import (
     RUN_JOURNAL,
@@ -100,6 +102,7 @@ async def test_with_the_views_snapshots_are_deleted_and_nothing_else(tmp_path: P
     await store.close()
 
 
+@pytest.mark.sqlite("the tables of the file")
 async def test_only_what_was_declared_pruned_does_not_come_back(tmp_path: Path) -> None:
     store = await open_store(tmp_path)
     await fill(store)

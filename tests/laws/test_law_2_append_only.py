@@ -16,6 +16,8 @@ from loom.journal.sqlite import SqliteStore
 from loom.journal.sqlite.connection import FORMAT_3
 from tests.journal.support import fill, mark, note, received
 
+pytestmark = pytest.mark.sqlite("the tables of the file; tests/journal has those of a server")
+
 COLUMNS = [
     "position",
     "journal",

@@ -60,6 +60,7 @@ def _refuse(*_: Any, **__: Any) -> None:
     raise AssertionError("a replay wrote")
 
 
+@pytest.mark.sqlite("the tables of the file")
 @settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
 @given(st.lists(FACTS, max_size=6), st.integers(0, 50))
 def test_judging_any_decisions_again_touches_nothing_and_makes_nothing_up(

@@ -15,6 +15,8 @@ from loom.journal import Append, Receipt
 from loom.journal.sqlite import Reader, SqliteOptions, SqliteStore, WriterOptions
 from tests.journal.support import assert_chained, collected, note, notes
 
+pytestmark = pytest.mark.sqlite("the queue of the writer of a file")
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("submit"), st.integers(0, 3), st.integers(1, 6)),

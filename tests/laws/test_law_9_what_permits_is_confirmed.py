@@ -32,6 +32,8 @@ from loom.workspace import own_projections
 from tests.actors.agents import Carry, Do, Folding, Interpreter, World
 from tests.actors.support import opened, until
 
+pytestmark = pytest.mark.sqlite("copies of the file, one for each change of its views")
+
 APPROVE = Carry(program=[Do(verb="approve", key="vp")])
 SLOW = Carry(program=[Do(verb="note", key="begun"), Do(verb="fetch", key="slow")])
 OF_LOOM = ("snapshots", "checkpoints")

@@ -352,6 +352,7 @@ async def test_an_append_of_unknown_outcome_is_resolved(
     assert await kinds(store) == ["policy_registered"]
 
 
+@pytest.mark.sqlite("the reader of a file")
 async def test_over_a_reader_code_is_attached_and_nothing_is_written(store: SqliteStore, tmp_path: Path) -> None:
     registered = await PolicyRegistry(store).ensure(limited(10), by="alice")
     before = await kinds(store)

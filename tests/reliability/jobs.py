@@ -16,6 +16,7 @@ from loom.journal.control import control_call
 from loom.journal.sqlite import SqliteOptions, SqliteStore, WriterOptions
 from loom.journal.sqlite.writer_connection import WriterConnection
 from tests.journal.support import note, received
+from tests.postgres_server import open_at
 from tests.reliability.journals import query, rows_of
 
 BUSY = SqliteOptions(writer=WriterOptions(head_every=16, checkpoint_pages=16, min_free_bytes=0))
@@ -113,6 +114,36 @@ async def _append_until_fenced(path: Path, journal: str, *, endless: bool) -> No
             return
         at = receipt.sequence
         say("ack", receipt.position, receipt.entry_hash.hex())
+
+
+def append_to_server_until_fenced(address: str, journal: str, checks_epoch: bool) -> None:  # noqa: FBT001
+    """Do the same on a server, where four appends are under way at a time."""
+    from loom.journal.postgres import staging  # needs an extra
+
+    if not checks_epoch:
+        staging._epoch = lambda head, claim, *, writer, fresh: max(head.epoch, fresh or 0)
+    asyncio.run(_append_to_server_until_fenced(address, journal, endless=not checks_epoch))
+
+
+async def _append_to_server_until_fenced(address: str, journal: str, *, endless: bool) -> None:
+    store = await open_at(address)
+    at = (await store.acquire(journal)).sequence
+    say("writer", store.writer)
+    while not endless or at < 5_000:
+        under_way = [store.submit(Append(journal, at + n, [note("x" * 60)])) for n in range(4)]
+        outcomes = await asyncio.gather(*under_way, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Receipt):
+                say("ack", outcome.position, outcome.entry_hash.hex())
+        refused = [type(each).__name__ for each in outcomes if isinstance(each, AppendRefusedError)]
+        other = [each for each in outcomes if not isinstance(each, Receipt | AppendRefusedError)]
+        if other:
+            say("other", other)
+        if refused:
+            say("refused", *refused)
+        if refused or other:
+            return
+        at += len(outcomes)
 
 
 def send_commands(lock: str, journal: str, name: int, calls: int) -> None:
