@@ -18,6 +18,7 @@ from dataclasses import replace
 from tests.mutation.core import CORE
 from tests.mutation.page import PAGE, RESULT, page
 from tests.mutation.score import ENOUGH, Score, gone, scored
+from tests.mutation.warm import LEFT_OUT
 
 
 def main() -> int:
@@ -60,6 +61,8 @@ def show(score: Score) -> None:
     """Print the score of a file."""
     counted = f"{score.killed} of {score.tried} found out ({score.timeouts} in time), {score.equivalent} equivalent"
     print(f"{score.file} {score.share:.1%}: {counted}, {score.seconds:.0f} s", flush=True)
+    for name in score.unfit:
+        print(f"  {LEFT_OUT}{name}")
     for each in score.left:
         print(f"  {score.file}:{each}", flush=True)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["CORE", "PLANTED"]
+__all__ = ["CORE", "NOT_YET", "PLANTED"]
 
 CORE: Mapping[str, tuple[str, ...]] = {
     "loom/absent.py": ("tests/test_absent.py",),
@@ -30,15 +30,20 @@ CORE: Mapping[str, tuple[str, ...]] = {
         "tests/journal/test_entry_text.py",
     ),
     "loom/journal/singleton.py": ("tests/journal/test_singleton.py", "tests/journal/test_following.py"),
-    "loom/journal/sqlite/verify.py": ("tests/journal/test_verify.py", "tests/journal/test_format_3.py"),
     "loom/policies/canonical.py": ("tests/policies/test_canonical.py", "tests/policies/test_identity.py"),
     "loom/policies/evaluation.py": ("tests/policies/test_evaluation.py", "tests/policies/test_policy.py"),
     "loom/policies/registry.py": ("tests/policies/test_registry.py", "tests/policies/test_adoption.py"),
-    "loom/projections/projector.py": ("tests/projections/test_projector.py", "tests/projections/test_rebuild.py"),
     "loom/proof/notes.py": ("tests/proof/test_notes.py",),
     "loom/proof/tree.py": ("tests/proof/test_tree.py",),
-    "loom/spend/guard.py": ("tests/spend/test_guard.py", "tests/enrichment/test_budget.py"),
+    "loom/spend/guard.py": ("tests/spend/test_guard.py",),
 }
+
+NOT_YET: Mapping[str, str] = {
+    "loom/journal/sqlite": "no score was taken",
+    "loom/projections/projector.py": "22 of a sample of 30 were found out by the tests of its room",
+    "loom/projections/writer.py": "169 of 228 were found out by the tests of its room",
+}
+"""What belongs to the core, and is not in it as its tests do not find enough, or are too slow: what was measured."""
 
 PLANTED: Mapping[str, tuple[str, ...]] = {"tests/mutation/planted.py": ("tests/mutation/planted_tests.py",)}
 """Not part of the core: it shows that what no test asks for survives."""

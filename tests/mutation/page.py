@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tests.mutation.core import NOT_YET
 from tests.mutation.score import ENOUGH, equivalents
 from tests.mutation.warm import ROOT
 
@@ -22,11 +23,15 @@ A mutant is the code with one small fault: a comparison, a boolean, a sum or a c
 exchanged, a statement left out, a result that is None, a handler that raises. The tests that run its line have to
 fail. Docstrings, annotations, decorators and the wording of messages are left alone. At least {enough:.0%} of the
 mutants of each module have to be found out. Mutants that do the same as the code are not tried; `equivalent.toml` in
-`tests/mutation` lists each with its reason.
+`tests/mutation` lists each with its reason. Seconds are those of the run on two cores, whatever else they did.
 
 | Module | Mutants tried | Found out | Score | Survive | No test runs them | Equivalent | Seconds |
 |---|---:|---:|---:|---:|---:|---:|---:|
 {rows}
+
+Not among them yet:
+
+{not_yet}
 
 {survivors}
 """
@@ -39,8 +44,9 @@ def page(result: Mapping[str, Any]) -> str:
     left = [one for each in modules for one in each["left"]]
     share = totals["killed"] / max(1, totals["tried"])
     rows = [*map(_row, modules), _row({"file": "all of them", **totals, "share": share, "left": left})]
+    not_yet = "\n".join(f"- `{file}`: {why}" for file, why in NOT_YET.items())
     survivors = "\n\n".join(text for each in modules if (text := _of_module(each)))
-    return TEXT.format(enough=ENOUGH, rows="\n".join(rows), survivors=survivors).rstrip() + "\n"
+    return TEXT.format(enough=ENOUGH, rows="\n".join(rows), not_yet=not_yet, survivors=survivors).rstrip() + "\n"
 
 
 def _row(module: Mapping[str, Any]) -> str:
@@ -64,4 +70,5 @@ def _of_module(module: Mapping[str, Any]) -> str:
 
 def _line(function: str, change: str, outcome: str = "") -> str:
     quoted = f"`` {change} ``" if "`" in change else f"`{change}`"
-    return f"- {function or 'at import'}: {quoted}{' (no test runs it)' if outcome == 'untested' else ''}"
+    where = f"`{function}`" if function else "at import"
+    return f"- {where}: {quoted}{' (no test runs it)' if outcome == 'untested' else ''}"

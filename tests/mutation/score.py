@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tests.mutation.core import CORE, PLANTED
 from tests.mutation.operators import Mutant, mutants_of
-from tests.mutation.warm import ROOT, Outcome, judged, preload
+from tests.mutation.warm import LEFT_OUT, ROOT, Outcome, judged, preload
 
 __all__ = ["ENOUGH", "Left", "Score", "chosen_of", "equivalents", "gone", "judge", "scored"]
 
@@ -51,6 +51,8 @@ class Score:
     """How many were not tried, as they do the same."""
     left: tuple[Left, ...]
     seconds: float = 0.0
+    unfit: tuple[str, ...] = ()
+    """Tests that judged nothing, as they fail where nothing is changed."""
 
     @property
     def share(self) -> float:
@@ -64,8 +66,9 @@ class Score:
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Score:
         """Return what `as_json` made a value of."""
-        fields = {name: given for name, given in value.items() if name not in ("left", "share")}
-        return cls(**fields, left=tuple(Left(**each) for each in value["left"]))
+        fields = {name: given for name, given in value.items() if name not in ("left", "share", "unfit")}
+        left = tuple(Left(**each) for each in value["left"])
+        return cls(**fields, left=left, unfit=tuple(value.get("unfit", ())))
 
 
 def equivalents(file: str) -> dict[tuple[str, str], str]:
@@ -88,13 +91,15 @@ def scored(file: str, *, sample: int | None = None, seed: str = "") -> Score:
     """Take the score of a file in a process of its own, which has nothing of loom imported.
 
     Raises:
-        RuntimeError: its tests fail where nothing is changed.
+        RuntimeError: no test of it passes where nothing is changed.
     """
     asked = [sys.executable, "-m", "tests.mutation.score", file, "" if sample is None else str(sample), seed]
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"no score of [{file}]:\n{done.stderr[-3_000:]}")
-    return Score.of_json(json.loads(done.stdout.splitlines()[-1]))
+    said = done.stderr.splitlines()
+    unfit = tuple(line.removeprefix(LEFT_OUT) for line in said if line.startswith(LEFT_OUT))
+    return replace(Score.of_json(json.loads(done.stdout.splitlines()[-1])), unfit=unfit)
 
 
 def judge(file: str, tests: Sequence[str], mutants: Sequence[Mutant], equivalent: int) -> Score:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutation.core import CORE, PLANTED
+from tests.mutation.core import CORE, NOT_YET, PLANTED
 from tests.mutation.operators import mutants_of, mutated
+from tests.mutation.page import page
 from tests.mutation.score import Left, Score, chosen_of, equivalents, gone
 from tests.mutation.warm import ROOT
 
@@ -116,6 +117,18 @@ def test_a_sample_is_the_same_for_a_seed_and_another_for_another() -> None:
     first, again, other = (chosen_of("loom/proof/tree.py", sample=5, seed=seed)[0] for seed in "aab")
     assert first == again != other
     assert len(first) == len(other) == 5
+
+
+def test_the_page_has_each_module_each_survivor_and_each_equivalent_mutant() -> None:
+    left = (Left("f", 3, "1 → 2", "survived"), Left("", 1, "A = 1 → A = 2", "untested"))
+    result = {
+        "modules": [Score("loom/proof/tree.py", tried=10, killed=8, timeouts=1, equivalent=4, left=left).as_json()]
+    }
+    text = page(result)
+    assert "| `loom/proof/tree.py` | 10 | 8 | 80.0% | 1 | 1 | 4 | 0 |\n| all of them | 10 | 8 | 80.0% |" in text
+    assert "- `f`: `1 → 2`\n- at import: `A = 1 → A = 2` (no test runs it)" in text
+    assert all(reason in text for reason in equivalents("loom/proof/tree.py").values())
+    assert all(f"- `{file}`: {why}" in text for file, why in NOT_YET.items())
 
 
 def test_a_score_is_what_was_found_out_of_what_was_tried() -> None:

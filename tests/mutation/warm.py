@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from tests.mutation.forks import PASSED, forked, lines_of
 from tests.mutation.operators import Mutant, mutated
 from tests.mutation.swap import Swap
 
-__all__ = ["ROOT", "Measured", "Outcome", "judged", "preload"]
+__all__ = ["LEFT_OUT", "ROOT", "Measured", "Outcome", "judged", "preload"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +42,8 @@ TOGETHER_S = 20.0
 PATIENCE_S = 10.0
 """How long a mutant may take longer than its tests took: on a busy machine they wait for each other."""
 CPU_S = 5
+
+LEFT_OUT = "left out, as it fails where nothing is changed: "
 
 _FAILED, _ELSEWHERE = 1, 4
 _PRELOADED = (
@@ -82,12 +85,15 @@ def judged(file: str, tests: Sequence[str], mutants: Sequence[Mutant]) -> Iterat
     """Try mutants of a file, and yield a line of JSON each: number, outcome, the test that found it out.
 
     Raises:
-        RuntimeError: its tests fail, or find something where nothing is changed.
+        RuntimeError: none of its tests passes, or they find something where nothing is changed. A test that fails there
+            judges nothing, and is named on stderr.
     """
     source = (ROOT / file).read_text(encoding="utf-8")
     measured = _measured(file, tests)
-    if measured.failed:
-        raise RuntimeError(f"tests of [{file}] fail where nothing is changed: {', '.join(measured.failed)}")
+    if not measured.seconds:
+        raise RuntimeError(f"no test of [{file}] passes where nothing is changed")
+    for name in measured.failed:
+        print(f"{LEFT_OUT}{name}", file=sys.stderr)
     later = [each for each in mutants if not each.at_import]
     cold = [each for each in mutants if each.at_import]
     by_number = {each.number: each for each in later}

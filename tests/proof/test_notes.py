@@ -17,6 +17,7 @@ from loom.proof.notes import (
     cosigned_at_s,
     cosigned_bytes,
     fingerprint_of,
+    origin_of,
 )
 
 PUBLIC = bytes(range(32))
@@ -99,6 +100,11 @@ def test_a_key_is_read_as_it_is_written(key: VerifyingKey) -> None:
     framed = key.name.encode() + b"\n" + bytes([key.algorithm]) + PUBLIC
     assert key.key_id == hashlib.sha256(framed).digest()[:4]
     assert key.fingerprint == fingerprint_of(PUBLIC) == hashlib.sha256(PUBLIC).hexdigest()
+
+
+def test_the_log_of_a_workspace_and_the_types_of_keys_have_fixed_names() -> None:
+    assert origin_of("a1", "default") == "loom/a1/default"
+    assert (ED25519, COSIGNATURE) == (1, 4)
 
 
 def test_a_key_may_have_a_sign_of_plus_in_its_base64() -> None:
