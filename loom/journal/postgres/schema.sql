@@ -31,7 +31,8 @@ CREATE TABLE writers (
   fenced_at timestamptz
 ) WITH (fillfactor = 50);
 
--- The last entry of each journal, and who acquired the journal last, under which epoch.
+-- The last entry of each journal, and who acquired the journal last, under which epoch. A page has room for the next version
+-- of each of its rows: without it every append would add to the index, and a look-up go through all that it added.
 CREATE TABLE heads (
   journal text COLLATE "C" PRIMARY KEY,
   sequence bigint NOT NULL,
