@@ -27,6 +27,22 @@ class Act:
 
 ACTS: tuple[Act, ...] = (
     Act(
+        "a turn is let go while its answer is being journaled",
+        "loom/actors/interventions.py",
+        "answer",
+        "turn.parking.ends_soon(entry.approval_id)",
+        "pass",
+        ("tests/actors/test_letting_go.py::test_a_turn_is_not_let_go_while_its_answer_is_being_journaled",),
+    ),
+    Act(
+        "messages are driven as turns",
+        "loom/replay/turn_verification.py",
+        "verify_turns",
+        "if has_turn(system, entries[0]):",
+        "if True:",
+        ("tests/replay/test_verify.py::test_a_message_that_a_turn_took_is_not_driven_as_a_turn",),
+    ),
+    Act(
         "a form without the token of its session is taken",
         "loom/explorer/visits.py",
         "read_form",
@@ -390,7 +406,7 @@ ACTS: tuple[Act, ...] = (
         "a turn that was cut short before it was let go stays asleep",
         "loom/actors/asleep.py",
         "_is_let_go",
-        "return entries[-1].kind == TurnParkedEntry.kind or begins_late(entries)",
+        "return begins_late(entries)",
         "return True",
         ("tests/actors/test_letting_go.py",),
     ),
