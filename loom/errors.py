@@ -61,6 +61,7 @@ __all__ = [
     "JournalNotFoundError",
     "JournalReadOnlyError",
     "KeysNotWrittenError",
+    "KeysUnavailableError",
     "LookupFailedError",
     "LoomClosedError",
     "LoomError",
@@ -476,6 +477,15 @@ class KeysNotWrittenError(LoomError):
     """The file of keys of a vault cannot be written: nothing was sealed, or a key is not destroyed yet.
 
     To do: make the directory of `journal.keys` writable, or make room, and try again.
+    """
+
+    kind = "busy"
+
+
+class KeysUnavailableError(LoomError):
+    """The keys of what is sealed cannot be read: their database, or the key service, does not answer.
+
+    To do: check that the server of `sealing.keys_url` runs, and that its account is let in; then try again.
     """
 
     kind = "busy"

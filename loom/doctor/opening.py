@@ -17,9 +17,10 @@ from loom.errors import LoomError
 from loom.extension import Check, Extension, extensions_of
 from loom.identity import check_person
 from loom.journal.control import check_group
+from loom.journal.places import NodeFiles
 from loom.journal.sqlite import JournalFiles
 from loom.runtime import Loom
-from loom.sealing import KeyFile, SealingConfig, master_key
+from loom.sealing import SealingConfig, check_keys
 from loom.text import one_line
 from loom.workspace import Workspace, actors_of, critic_of
 
@@ -82,7 +83,8 @@ async def _check_keys(place: Workspace) -> None:
     """Raise if the master key does not open the existing file of keys; nothing is written."""
     sealing = place.config.sections.get("sealing")
     if isinstance(sealing, SealingConfig) and sealing.enabled:
-        await KeyFile(place.files.keys, master_key(file=sealing.key_file), workspace=place.name).check()
+        journal = place.files.url if isinstance(place.files, NodeFiles) else None
+        await check_keys(sealing, place.files.keys, workspace=place.name, journal=journal)
 
 
 async def _given(socket: Path, group: str) -> Check:
@@ -95,15 +97,23 @@ async def _given(socket: Path, group: str) -> Check:
 
 
 def _for_trial(config: LoomConfig) -> LoomConfig:
-    """Return the config without foreign extensions, and without settings that depend on the data directory."""
+    """Return the config without foreign extensions, and without settings that reach beyond a directory of its own."""
     trial = config.journal.model_copy(update={"min_free_bytes": 0, "allow_unsupported_filesystem": True})
     foreign = [each for each in extensions_of(config) if not _is_own(each)]
     brought = {name for each in foreign for name in each.sections}
+    sealing: dict[str, object] = {"keys_url": None}
+    if isinstance(given := config.sections.get("sealing"), SealingConfig) and given.key_store is not None:
+        sealing = {"key_store": None, "enabled": False}  # what is of a user is looked at alone, and has no master key
+    apart: dict[str, dict[str, object]] = {"sealing": sealing, "publish": {"views": ()}}
     return config.model_copy(
         update={
             "journal": trial,
             "extensions": tuple(name for name in config.extensions if name not in {each.name for each in foreign}),
-            "sections": {name: section for name, section in config.sections.items() if name not in brought},
+            "sections": {
+                name: section.model_copy(update=apart.get(name, {}))
+                for name, section in config.sections.items()
+                if name not in brought
+            },
         }
     )
 

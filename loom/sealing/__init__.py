@@ -21,8 +21,10 @@ from loom.sealing.declaring import (
 from loom.sealing.erasures import Erasures, SubjectErasedEntry
 from loom.sealing.facts import OpenedFacts, opened_facts, why_closed
 from loom.sealing.handing_out import HandingOut
+from loom.sealing.keydatabase import KeyDatabase
 from loom.sealing.keyfile import KeyFile
 from loom.sealing.keystore import KeyStore
+from loom.sealing.keystores import check_keys
 from loom.sealing.markers import (
     Dropped,
     Erased,
@@ -65,6 +67,7 @@ __all__ = [
     "HandingOut",
     "Handling",
     "Hashed",
+    "KeyDatabase",
     "KeyFile",
     "KeyStore",
     "Keys",
@@ -85,6 +88,7 @@ __all__ = [
     "Subjects",
     "Vault",
     "Withheld",
+    "check_keys",
     "check_reader",
     "check_subject",
     "concerning",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import field_validator
+from pydantic import AfterValidator, SecretStr, field_validator, model_validator
 
 from loom.config import Section
+from loom.config.models import importable, refusal
 
 __all__ = ["SealingConfig"]
 
@@ -23,12 +24,23 @@ class SealingConfig(Section):
     core_circuits: bool = True
     """Of the two, the first: false leaves the core circuits as they are where sealing is enabled."""
     key_file: Path | None = None
+    keys_url: SecretStr | None = None
+    """A database for the keys of subjects that several processes share, other than the journal's: `postgresql://…`."""
+    key_store: Annotated[str, AfterValidator(importable)] | None = None
+    """A function of yours that keeps the keys elsewhere, as in a key service: `package.module:function` takes the name
+    of the workspace and returns a `KeyStore`."""
     late_writes: Literal["refuse", "new_generation"] = "refuse"
     """What becomes of something that is to be sealed for a subject who was erased: it is refused, or gets a new key."""
     keys_lost: bool = False
     """The file of keys is lost: create another, though values sealed before can then never be opened again."""
     readers: tuple[str, ...] = ()
     """Who may open what is sealed: `api_key:<id>` and `os_user:<uid>`. A name that is only claimed opens nothing."""
+
+    @model_validator(mode="after")
+    def _in_one_place(self) -> SealingConfig:
+        if self.keys_url is not None and self.key_store is not None:
+            raise refusal("one place for keys, keys_url or key_store", "remove one of them")
+        return self
 
     @field_validator("readers")
     @classmethod

@@ -76,9 +76,10 @@ class KeyFile:
         """Return generation → key of a subject; empty where there is none."""
         return await self._alone(lambda: self._get(subject))
 
-    async def put(self, subject: str, generation: int, key: bytes) -> None:
-        """Keep a new key; raise `KeysNotWrittenError` where it cannot be written."""
+    async def put(self, subject: str, generation: int, key: bytes) -> bytes:
+        """Keep a new key, and return it; raise `KeysNotWrittenError` where it cannot be written."""
         await self._alone(lambda: self._put(subject, generation, key))
+        return key
 
     async def destroy(self, subject: str, *, until: int) -> int:
         """Overwrite the keys of a subject up to and with a generation; raise `KeysNotWrittenError`."""

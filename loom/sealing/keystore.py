@@ -1,4 +1,4 @@
-"""What keeps the keys of subjects: a port. A file does it now; a database or a key service may."""
+"""What keeps the keys of subjects: a port. A file or a database does it, or what a config names, as a key service."""
 
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ class KeyStore(Protocol):
         """Return generation → key of a subject; empty where there is none."""
         ...
 
-    async def put(self, subject: str, generation: int, key: bytes) -> None:
-        """Keep a new key."""
+    async def put(self, subject: str, generation: int, key: bytes) -> bytes:
+        """Keep a new key, and return the one that is kept.
+
+        Where several processes share the keys, another one may have put one first: then that one counts. Raises
+        `ErasedError` where keys of that generation were destroyed before.
+        """
         ...
 
     async def destroy(self, subject: str, *, until: int) -> int:

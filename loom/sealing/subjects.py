@@ -17,12 +17,12 @@ from loom.background import finished
 from loom.errors import AdmissionError, ConfigError, SubjectNotFoundError
 from loom.identity import By
 from loom.journal.entry import Entry
+from loom.journal.postgres.url import PostgresUrl
 from loom.journal.store import Draft, JournalStore, draft
 from loom.sealing.concerning import sealed_in
 from loom.sealing.config import SealingConfig
 from loom.sealing.erasures import Erasures
-from loom.sealing.keyfile import KeyFile
-from loom.sealing.master import master_key
+from loom.sealing.keystores import key_store_of
 from loom.sealing.subject import check_subject
 from loom.sealing.vault import Vault
 from loom.telemetry import get_logger
@@ -74,17 +74,23 @@ class Subjects:
         own._followed = erasures.sequence
         if not config.enabled:
             return own
+        journal = getattr(store, "url", None)
         try:
-            master = master_key(file=config.key_file)
+            kept, where = key_store_of(
+                config, keys, workspace=store.workspace, journal=journal if isinstance(journal, PostgresUrl) else None
+            )
         except ConfigError as error:
             if needs_key:
                 raise
             own._why_locked = str(error)
             return own
-        before_first = None if config.keys_lost else partial(_refuse_lost, store, keys)
-        file = KeyFile(keys, master, workspace=store.workspace)
-        vault = Vault(file, erasures, late_writes=config.late_writes, before_first=before_first)
-        await vault.load()
+        before_first = None if config.keys_lost else partial(_refuse_lost, store, where)
+        vault = Vault(kept, erasures, late_writes=config.late_writes, before_first=before_first)
+        try:
+            await vault.load()
+        except BaseException:
+            await vault.close()
+            raise
         own.vault = vault
         return own
 
@@ -202,7 +208,7 @@ class Subjects:
         return tuple(done)
 
 
-async def _refuse_lost(store: JournalStore, keys: Path) -> None:
+async def _refuse_lost(store: JournalStore, where: str) -> None:
     """Raise `ConfigError` where the keys of what the journal has sealed are not there: no others take their place.
 
     All of the journal is read, once in the life of a workspace: before its file of keys is made.
@@ -210,6 +216,6 @@ async def _refuse_lost(store: JournalStore, keys: Path) -> None:
     async for recorded in store.read_all():
         if any(sealed_in(recorded)):
             raise ConfigError(
-                f"there is no file of keys [{keys}], and entry [{recorded.position}] has something sealed; expected "
-                "the file: restore it from a backup, or, where there is none, set [sealing: {keys_lost: true}]"
+                f"there are no keys in {where}, and entry [{recorded.position}] has something sealed; expected "
+                "them: restore a backup, or, where there is none, set [sealing: {keys_lost: true}]"
             )

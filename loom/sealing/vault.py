@@ -170,8 +170,7 @@ class Vault:
         key = secrets.token_bytes(32)
         if self._before_first is not None and self._store.is_new:
             await self._before_first()
-        await self._store.put(subject, generation, key)
-        return key
+        return await self._store.put(subject, generation, key)
 
     def check_taken(self, subject: str) -> None:
         """Raise `ErasedError` for a subject of whom nothing is taken any more; `InvalidNameError` for what is none."""

@@ -169,6 +169,8 @@ def test_the_section_has_no_place_for_a_key() -> None:
         "enabled",
         "core_circuits",
         "key_file",
+        "key_store",
+        "keys_url",
         "late_writes",
         "readers",
         "keys_lost",
