@@ -75,7 +75,7 @@ def keys_url(text: str, *, workspace: str, journal: PostgresUrl | None = None) -
 
 
 def _place(url: PostgresUrl) -> tuple[str, str]:
-    """Return server and database of a URL, whoever the account is."""
+    """Return server and database of a URL, without the account."""
     return url.dsn.rpartition("@")[2].partition("/")[0].partition("?")[0], url.database
 
 

@@ -216,6 +216,6 @@ async def _refuse_lost(store: JournalStore, where: str) -> None:
     async for recorded in store.read_all():
         if any(sealed_in(recorded)):
             raise ConfigError(
-                f"there are no keys in {where}, and entry [{recorded.position}] has something sealed; expected "
-                "them: restore a backup, or, where there is none, set [sealing: {keys_lost: true}]"
+                f"there is no key in {where}, and entry [{recorded.position}] has something sealed; expected "
+                "what was there: restore it from a backup, or, where there is none, set [sealing: {keys_lost: true}]"
             )
