@@ -34,7 +34,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: audit help demo browser test integrations conformance cluster-test cluster-demo cluster-servers postgres-server postgres-test nightly slow reliability release docs lowest pythons environments sabotage mutation coverage check lint types layers format lock clean
+.PHONY: audit help demo browser test integrations conformance cluster-test cluster-demo cluster-servers postgres-server postgres-test soak nightly slow reliability release docs lowest pythons environments sabotage mutation coverage check lint types layers format lock clean
 
 help:
 	@sed -n '2,18s/^# *//p' Makefile
@@ -77,6 +77,13 @@ postgres-test: postgres-server
 # Three nodes, one journal; the owner of a request is killed, and the answer comes on another node.
 cluster-demo: cluster-servers
 	@LOOM_POSTGRES_BIN="$$($(BIN)/python -m tests.postgres_server $(VENV)-cluster)" $(BIN)/python -m tests.engine.demo
+
+# Two nodes under load, with kills and restarts: nothing grows, and every turn ends once. MINUTES=3 for a look.
+MINUTES ?= 30
+
+soak: postgres-server
+	@LOOM_POSTGRES_BIN="$$($(BIN)/python -m tests.postgres_server $(VENV)-cluster)" \
+		$(BIN)/python -m tests.engine.soak --minutes $(MINUTES)
 
 postgres-server: $(VENV)/.dev
 	@$(BIN)/python -m tests.postgres_server >/dev/null || \
@@ -189,7 +196,7 @@ $(VENV)-docs/.installed: release/docs.in pyproject.toml
 # All that takes too long for each change; each part goes on where another failed.
 nightly:
 	LOOM_NIGHTLY=1 $(MAKE) --no-print-directory --keep-going check integrations conformance cluster-test postgres-test slow environments \
-	  audit coverage reliability sabotage mutation pythons lowest docs
+	  audit coverage reliability soak sabotage mutation pythons lowest docs
 
 # Tests of rooms that need longer: the other widths of the browser, larger models.
 slow: $(VENV)/.dev browser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -94,6 +95,33 @@ async def test_a_node_that_was_stopped_for_longer_than_its_lease_writes_nothing_
     await asyncio.sleep(3)
     assert await cluster.kinds() == before
     assert before["desk/acme"]["decision"] == before["desk/acme"]["turn_completed"] == 2
+
+
+async def test_what_waits_for_a_time_comes_once_though_the_node_that_waits_is_killed(cluster: Cluster) -> None:
+    """A sleep, a deadline and a command for later: another node keeps them from the journals."""
+    one = cluster.workers["n0"]
+    await asyncio.gather(*(one.do(ask=f"t{at}", id="c-0") for at in range(9)))
+    homes = {f"t{at}": await cluster.home_of(f"t{at}") for at in range(9)}
+    victim = max(set(homes.values()), key=list(homes.values()).count)
+    sleeper, asker, told = [key for key, home in homes.items() if home == victim][:3]
+    other = next(name for name in cluster.nodes if name != victim)
+    due = time.monotonic() + 8.0
+    waiting = [
+        asyncio.create_task(cluster.workers[other].do(nap=sleeper, what="sleep", seconds=8.0)),
+        asyncio.create_task(cluster.workers[other].do(nap=asker, what="deadline", seconds=8.0)),
+    ]
+    await cluster.workers[other].do(tell=told, after_s=8.0)
+    while await cluster.received([sleeper], f"nap-{sleeper}") + await cluster.received([asker], f"nap-{asker}") < 2:
+        await asyncio.sleep(0.05)
+    cluster.workers[victim].kill()
+    async with asyncio.timeout(60):
+        assert await asyncio.gather(*waiting) == ["slept", "denied"]
+        assert time.monotonic() >= due
+        while not (turns := await cluster.turns())[f"desk/{told}", f"tell-{told}"]["turn_completed"]:
+            await asyncio.sleep(0.2)
+    assert time.monotonic() >= due
+    for key, command in ((sleeper, "nap"), (asker, "nap"), (told, "tell")):
+        assert turns[f"desk/{key}", f"{command}-{key}"]["turn_completed"] == 1
 
 
 async def test_turns_ask_actors_on_other_nodes_and_a_circle_of_them_is_refused(cluster: Cluster) -> None:

@@ -13,9 +13,10 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -70,6 +71,13 @@ class Decide(Command[Reply]):
     """What passes between its steps, so that each is an append of its own."""
 
 
+class Nap(Command[str]):
+    """Waits for a time, or for an answer that does not come before the deadline."""
+
+    seconds: float
+    what: Literal["sleep", "deadline"] = "sleep"
+
+
 class Relay(Command[int]):
     """Asks the first of a path of actors, which asks the next."""
 
@@ -81,7 +89,13 @@ class Desk(Actor[None]):
 
     policy = rule
 
-    async def execute(self, command: Decide | Relay) -> Reply | int:
+    async def execute(self, command: Decide | Relay | Nap) -> Reply | int | str:
+        if isinstance(command, Nap):
+            if command.what == "sleep":
+                await self.sleep(command.seconds)
+                return "slept"
+            answer = await self.request_approval(approver="vp", reason="nobody answers", timeout_s=command.seconds)
+            return "granted" if answer.granted else "denied"
         if isinstance(command, Relay):
             if not command.path:
                 return 1
@@ -149,6 +163,12 @@ async def answer(loom: Loom, given: dict[str, Any]) -> Any:
             return (await loom.actor(Desk, key).ask(command, id=known, by=who)).model_dump()
         case {"relay": str(key), "path": list(path)}:
             return await loom.actor(Desk, key).ask(Relay(path=tuple(path)))
+        case {"nap": str(key), "what": str(what), "seconds": float(seconds)}:
+            nap = Nap.model_validate({"seconds": seconds, "what": what})
+            return await loom.actor(Desk, key).ask(nap, id=f"nap-{key}")
+        case {"tell": str(key), "after_s": float(after_s)}:
+            at = datetime.now(UTC) + timedelta(seconds=after_s)
+            return (await loom.actor(Desk, key).tell(Decide(percent=5), id=f"tell-{key}", at=at)).position
         case {"grant": str(approval_id), "by": str(by)}:
             granted = await loom.approvals.grant(approval_id, by=Identity(by, "api_key:9", "http"))
             return {"status": granted.status, "by": granted.answered_by}

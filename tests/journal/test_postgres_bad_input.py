@@ -190,6 +190,18 @@ async def test_a_session_that_keeps_the_tail_locked_makes_appends_wait_and_then_
     assert (await store.append(notes("a/1", 0))).position == 1
 
 
+async def test_a_process_that_is_stopped_in_a_transaction_holds_others_up_and_does_not_have_them_refused(
+    place: Place,
+) -> None:
+    """The server ends its session before the patience of the others does, and it connects again when it goes on."""
+    stopped, other = await place.open(lock_timeout_s=2.2), await place.open(lock_timeout_s=2.2)
+    session = stopped._writer._connection
+    await session.execute("BEGIN")
+    await session.execute("SELECT 1 FROM tail FOR UPDATE")  # and it says nothing more
+    assert (await other.append(notes("a/1", 0))).position == 1
+    assert (await stopped.append(notes("a/2", 0))).position == 2
+
+
 # --- schemas -----------------------------------------------------------------------------------
 
 
