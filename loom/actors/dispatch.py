@@ -106,10 +106,12 @@ class Dispatcher:
         timeout_s: float | None = None,
         sender: Turn | None = None,
         origin: Origin | None = None,
+        fresh: bool = False,
     ) -> JsonValue:
         """Send a command and return its reply as plain JSON; the timeout ends the wait, never the turn.
 
-        `origin` says where a command comes from that another process passes on.
+        `origin` says where a command comes from that another process passes on. `fresh` says that `command_id` was made
+        for this call alone, so that the journal cannot have it.
         """
         journal = journal_name(cls.actor_type, key)
         known_id = command_id or self._services.sources.new_id()
@@ -129,7 +131,7 @@ class Dispatcher:
                 outgoing = await self._outgoing(
                     command, known_id, journal=journal, by=by, sender=sender, waiting=waiting, origin=origin
                 )
-                sent = await self._send(cls, journal, command, outgoing, known_id, fresh=command_id is None)
+                sent = await self._send(cls, journal, command, outgoing, known_id, fresh=fresh or command_id is None)
                 return await sent.reply()
         except TimeoutError:
             raise out_of_time(journal, command, known_id, timeout_s) from None

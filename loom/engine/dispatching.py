@@ -120,19 +120,33 @@ class RoutedDispatcher(Dispatcher):
         timeout_s: float | None = None,
         sender: Turn | None = None,
         origin: Origin | None = None,
+        fresh: bool = False,
     ) -> JsonValue:
         """Send a command to where its actor lives, and return its reply as plain JSON."""
         journal = journal_name(cls.actor_type, key)
         if origin is not None or command.is_message:  # it was brought here, or is refused
             return await super().ask(
-                cls, key, command, command_id=command_id, by=by, timeout_s=timeout_s, sender=sender, origin=origin
+                cls,
+                key,
+                command,
+                command_id=command_id,
+                by=by,
+                timeout_s=timeout_s,
+                sender=sender,
+                origin=origin,
+                fresh=fresh,
             )
         known_id = command_id or self._services.sources.new_id()
         delivery = self._delivery("ask", journal, command, known_id, by=by, sender=sender)
         asked = super().ask
+        first = command_id is None and self._sender.mine(journal)  # of what is tried again, the journal may know
 
         async def here() -> JsonValue:
-            return await asked(cls, key, command, command_id=known_id, by=by, timeout_s=timeout_s, sender=sender)
+            nonlocal first
+            new, first = first, False
+            return await asked(
+                cls, key, command, command_id=known_id, by=by, timeout_s=timeout_s, sender=sender, fresh=new
+            )
 
         if sender is not None:
             check_circle(self._cells, (sender.host.journal,), journal)

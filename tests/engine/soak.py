@@ -116,16 +116,16 @@ def grown(seen: list[Seen]) -> list[str]:
     quarter = max(1, int(len(seen) * _WARM))
     early, late = seen[quarter : 2 * quarter] or seen[:1], seen[-quarter:]
     allowed = {
-        "memory_mb": lambda was: was * _MORE_SHARE + _MORE_MB,
-        "descriptors": lambda was: was + _MORE_DESCRIPTORS,
-        "threads": lambda was: was + _MORE_THREADS,
-        "connections": lambda was: was + _MORE_CONNECTIONS,
+        "memory_mb": (_MORE_SHARE, _MORE_MB),
+        "descriptors": (1.0, _MORE_DESCRIPTORS),
+        "threads": (1.0, _MORE_THREADS),
+        "connections": (1.0, _MORE_CONNECTIONS),
     }
-    found = []
-    for name, most in allowed.items():
+    found: list[str] = []
+    for name, (share, more) in allowed.items():
         was, became = (max(getattr(each, name) for each in some) for some in (early, late))
-        print(f"{name}: {was} → {became}, at most {most(was):.0f}")
-        if became > most(was):
+        print(f"{name}: {was} → {became}, at most {was * share + more:.0f}")
+        if became > was * share + more:
             found.append(f"{name} grew from {was} to {became}")
     return found
 
