@@ -6,7 +6,7 @@
 #   make integrations   tests with LangChain, LangGraph and others, in an environment of their own
 #   make conformance   other people's readers of what `loom export --as` writes, in an environment of their own
 #   make cluster-test   tests with PostgreSQL and Restate, which are installed where there are none; make cluster-demo
-#   make postgres-test   the tests of actors, laws, decisions and kills once more, their journals in PostgreSQL
+#   make postgres-test   the tests of actors, decisions and kills once more, their journals in PostgreSQL
 #   make coverage   what tests run, by room and of all, with the branches of the core; ROOMS="gate" narrows them
 #   make audit      bandit, pip-audit, types and lint, for row R39 of the scoreboard
 #   make reliability   inject every kind of fault: kills, power cuts, full disks, flipped bytes (some minutes)
@@ -67,8 +67,7 @@ cluster-test: cluster-servers
 		$(BIN)/python -m pytest -m "" $(ARGS) tests/journal/test_postgres_*.py tests/engine tests/shared
 
 # The suite of what acts and decides, its journals on a server. What it skips says why: `ARGS=-rs` lists it.
-ON_POSTGRES = tests/actors tests/laws tests/decisions tests/history tests/policies/test_registry.py \
-  tests/policies/test_adoption.py tests/shared/test_racing_writers.py
+ON_POSTGRES = tests/actors tests/decisions tests/shared/test_racing_writers.py
 
 postgres-test: postgres-server
 	@LOOM_TESTS_ON=postgresql LOOM_POSTGRES_BIN="$$($(BIN)/python -m tests.postgres_server $(VENV)-cluster)" \
