@@ -32,7 +32,7 @@ async def check_published(place: Workspace) -> AsyncIterator[Check]:
     readable = {each.name: each for each in found if not each.building}
     for each in found:
         if each.problem and each.name in chosen:
-            yield Check("bad", "published views", f"{each.name}: {each.problem}", "see docs/postgres.md")
+            yield Check("bad", "published views", f"{each.name}: {each.problem}", "see `loom docs postgres`")
     if missing := sorted(chosen - readable.keys()):
         yield Check("look", "published views", f"not filled yet: {', '.join(missing)}", "a loom that runs fills them")
     elif chosen:

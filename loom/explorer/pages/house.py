@@ -241,7 +241,7 @@ def _published(visit: Visitor) -> list[Sign]:
     about, status = "Published views", publisher.status()
     problems = [f"{each.name}: {each.problem}" for each in status if each.problem]
     if problems or publisher.problem:
-        advice = "See docs/postgres.md. The log of the server says more."
+        advice = "`loom docs postgres` has more. The log of the server says more."
         said = problems or [str(publisher.problem)]
         return [Sign(tone="bad", about=about, text=each, advice=advice) for each in said]
     if not publisher.leads:
