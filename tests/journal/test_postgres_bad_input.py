@@ -196,6 +196,7 @@ async def test_a_process_that_is_stopped_in_a_transaction_holds_others_up_and_do
     """The server ends its session before the patience of the others does, and it connects again when it goes on."""
     stopped, other = await place.open(lock_timeout_s=2.2), await place.open(lock_timeout_s=2.2)
     session = stopped._writer._connection
+    assert session is not None
     await session.execute("BEGIN")
     await session.execute("SELECT 1 FROM tail FOR UPDATE")  # and it says nothing more
     assert (await other.append(notes("a/1", 0))).position == 1
