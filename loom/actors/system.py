@@ -32,6 +32,9 @@ __all__ = ["ActorSystem"]
 
 T = TypeVar("T")
 
+_LOOK_S = 0.02
+"""How often a loom that closes looks whether a turn is parked by now."""
+
 _log = get_logger("loom.actors")
 
 
@@ -333,17 +336,20 @@ class ActorSystem:
         for task in list(self._children):
             task.cancel()
         await _gone([*self._children, *self._waking.values()], within_s=max(grace_s, 1.0))
-        running = [
-            turn.task
-            for cell in self._cells.values()
-            for turn in cell.turns.values()
-            if turn.task is not None and not turn.parked
-        ]
-        if running:
-            await asyncio.wait(running, timeout=grace_s)
+        await self._quiet(within_s=grace_s)
         leaving = [task for cell in list(self._cells.values()) for task in cell.stop(Turn.shut_down)]
         await _gone([*leaving, *self._children], within_s=max(grace_s, 1.0))
         self._cells.clear()
+
+    async def _quiet(self, *, within_s: float) -> None:
+        """Wait until each turn has ended or is parked: one that parks now would take all of the time to end."""
+        cells, until = self._cells.values, time.monotonic() + within_s
+        while running := [
+            turn.task for cell in cells() for turn in cell.turns.values() if turn.task is not None and not turn.parked
+        ]:
+            if (left_s := until - time.monotonic()) <= 0:
+                return
+            await asyncio.wait(running, timeout=min(left_s, _LOOK_S))
 
     def in_background(self, work: Coroutine[Any, Any, None], *, name: str) -> Child[None]:
         """Run something that is cancelled when the loom closes."""

@@ -113,6 +113,20 @@ async def test_shutdown_lets_turns_end_within_their_grace_and_begins_no_new_ones
         assert (await loom.actor(Interpreter, "one").ask(TWO, id="waits"))["first"] == {"key": "first"}
 
 
+async def test_shutdown_does_not_wait_for_a_turn_that_is_parked_meanwhile(tmp_path: Path) -> None:
+    world = World()
+    world.hold("fetch first")
+    program = Carry(program=[Do(verb="fetch", key="first"), Do(verb="approve", key="vp")])
+    async with asyncio.timeout(20), opened(tmp_path, world, shutdown_grace_s=600) as loom:
+        asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(program, id="c"))
+        await world.arrived("fetch first")
+        asyncio.get_running_loop().call_later(0.05, world.let_go, "fetch first")
+    with pytest.raises(TurnInterruptedError):
+        await asking
+    async with opened(tmp_path, world) as loom:
+        assert len(await loom.approvals.pending()) == 1
+
+
 async def _received(loom: Loom, count: int) -> bool:
     return (await kinds(loom, "interpreter/one")).count("command_received") == count
 
