@@ -271,7 +271,7 @@ async def test_a_turn_that_is_cut_short_behind_the_entry_of_a_snapshot_is_resume
     world = World()
     world.hold("fetch b")
     carry = Carry(program=[Do(verb="note", key="a"), Do(verb="fetch", key="b"), Do(verb="note", key="c")], states=True)
-    async with opened(tmp_path, world, snapshot_every=3) as loom:
+    async with opened(tmp_path, world, snapshot_every=3, shutdown_grace_s=0) as loom:
         await noted(loom, "x", "y")
         asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(carry, id="c"))
         await world.arrived("fetch b")
