@@ -13,10 +13,10 @@ from loom import Loom
 from loom.archive import Adoption, Archive, Archives, Due, Retention
 from loom.errors import ActorPrunedError, AdmissionError, InvalidNameError, RetentionError
 from loom.journal.kinds import PrunedEntry
-from loom.journal.sqlite.verify import verify
 from tests.archive.agents import Ask, Note, Notes
 from tests.archive.test_retention import noted, opened, sealed
 from tests.cli.support import invoke
+from tests.on_postgres import verify
 
 NAMED: dict[str, str] = {"by": "vera", "reason": "as agreed"}
 

@@ -32,11 +32,11 @@ from loom.config import ActorsConfig, JournalConfig
 from loom.errors import ConfigError, ErasedError, JournalCorruptError, RetentionError
 from loom.journal.entry import UnknownEntry
 from loom.journal.kinds import PrunedEntry
-from loom.journal.sqlite.verify import verify
 from loom.sealing import MASTER_KEY, SealingConfig
 from loom.testing import FixedClock
 from tests.actors.test_checkpoints import KEYS, Add, Book, Ledger, Wait
 from tests.archive.agents import START
+from tests.on_postgres import verify
 
 NONE_KEPT = Retention(0.0, {})
 

@@ -35,10 +35,10 @@ from loom.archive import (
 )
 from loom.config import ActorsConfig
 from loom.errors import ErasedError, SubjectHeldError, SubjectNotFoundError
-from loom.journal.sqlite.verify import verify
 from loom.sealing import MASTER_KEY, Sealed, SealingConfig
 from loom.testing import FixedClock
 from tests.archive.agents import START
+from tests.on_postgres import verify
 
 T = TypeVar("T")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,10 +15,10 @@ from loom.actors import Sources
 from loom.archive import Archive, Archives, Pruned, Retention, RetentionOverriddenEntry, seal
 from loom.config import RetentionConfig
 from loom.errors import AdmissionError, InvalidNameError, JournalCorruptError, RetentionError
-from loom.journal.sqlite.verify import verify
 from loom.operations import Operations
 from loom.testing import FixedClock
 from tests.archive.agents import START, Note, Notes
+from tests.on_postgres import verify
 
 
 def opened(path: Path, days: float, **retention: object) -> Loom:
@@ -111,8 +112,10 @@ async def test_each_kind_of_journal_is_kept_as_long_as_the_config_says(tmp_path:
         operations = Operations(loom)
         asked = {"file": str(tmp_path / "a.zip"), "by": "vera"}
         await operations.call("archives.add", dict(asked))
-        said = await operations.call("archives.prune", {**asked, "reason": "it is over"})
-        assert said == {"journals": ["notes/a"], "left": {"loom/policies": "context"}}
+        said: Any = await operations.call("archives.prune", {**asked, "reason": "it is over"})
+        assert said["journals"] == ["notes/a"]
+        assert said["left"].pop("loom/elections", "context") == "context"  # where several processes may write
+        assert said["left"] == {"loom/policies": "context"}
         assert await overridden(loom) == []
 
 
