@@ -59,6 +59,15 @@ def test_no_command_is_a_coroutine_function_which_typer_would_call_and_drop() ->
     assert not any(inspect.iscoroutinefunction(each) for each in found)
 
 
+def test_no_two_commands_of_a_group_have_one_name() -> None:
+    groups = [app]
+    for group in groups:
+        groups += [each.typer_instance for each in group.registered_groups if each.typer_instance]
+        named = [*(each.name for each in group.registered_commands), *(each.name for each in group.registered_groups)]
+        assert None not in named
+        assert len(named) == len(set(named)), sorted(map(str, named))
+
+
 def test_help_does_not_wait_for_what_it_does_not_need() -> None:
     code = (
         "import sys; sys.argv = ['loom', '--help']\n"

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
+from playwright.async_api import Error
+
 from loom import Actor, Command, Loom
 from loom.policies import Table
 from loom.precedents import EquivalenceRule
@@ -237,14 +239,23 @@ async def looked_at(page: Any, place: Place, browser: Browser, *, decisions: int
         )
     )
     for hostile, plain in pairs:
-        await page.goto(place.url + hostile)
         answer = await browser.open(plain)
         assert answer.status == 200, (plain, answer.text[-2_000:])
-        theirs, ours = await page.evaluate(SKELETON, None), await page.evaluate(SKELETON, answer.text)
-        assert len(ours) > 20
-        found += [f"{hostile}: {name} {count:+}" for name, count in injected(theirs, ours).items()]
-        if await page.evaluate("window.pwned !== undefined"):
-            found.append(f"{hostile}: it ran")
-        if await page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
-            found.append(f"{hostile}: it scrolls sideways")
+        try:
+            found += [f"{hostile}: {each}" for each in await _wrong(page, place.url + hostile, answer.text)]
+        except Error as error:  # an element that was injected may lead the browser away
+            found.append(f"{hostile}: {error.message}")
     return len(pairs), found
+
+
+async def _wrong(page: Any, address: str, expected: str) -> list[str]:
+    """Open one page; return what is on it that is not on the expected one."""
+    await page.goto(address)
+    theirs, ours = await page.evaluate(SKELETON, None), await page.evaluate(SKELETON, expected)
+    assert len(ours) > 20
+    found = [f"{name} {count:+}" for name, count in injected(theirs, ours).items()]
+    if await page.evaluate("window.pwned !== undefined"):
+        found.append("it ran")
+    if await page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+        found.append("it scrolls sideways")
+    return found

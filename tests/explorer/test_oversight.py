@@ -42,17 +42,17 @@ async def test_who_grants_within_seconds_stands_out_and_a_second_look_shows_no_o
         await tab.shot("oversight")
         await page.get_by_label("Draw this share of all answers").fill("100")
         await page.get_by_role("button", name="Draw cases").click()
-        assert await page.get_by_text("16 cases drawn, of 16 answers").is_visible()
+        await page.get_by_text("16 cases drawn, of 16 answers").wait_for()
         await tab.shot("oversight-drawn")
         await page.locator("#looks li a").first.click()
-        assert await page.get_by_role("heading", name="How would you answer?").is_visible()
+        await page.get_by_role("heading", name="How would you answer?").wait_for()
         shown = await page.locator("main").inner_text()
         for outcome in ("vera", "granted", "a good customer", "denied"):
             assert outcome not in shown
         await tab.shot("second-look")
         await page.get_by_label("Your words").fill("far too much")
         await page.get_by_role("button", name="I would deny it").click()
-        assert await page.get_by_text("Thank you. Your answer differs from the first one").is_visible()
+        await page.get_by_text("Thank you. Your answer differs from the first one").wait_for()
         assert await page.get_by_text("0 of 1 second answers agree").is_visible()
         assert await page.evaluate("document.documentElement.scrollWidth") <= 390
         assert not tab.said
@@ -71,13 +71,13 @@ async def test_an_agent_is_suspended_with_two_clicks_and_a_reason_and_another_pe
         await page.get_by_label("Its name").fill("pricing-agent")
         await page.get_by_label("Why?").fill("it discounts too much")
         await page.get_by_role("button", name="Suspend it").click()
-        assert await page.get_by_text("pricing-agent is suspended").is_visible()
+        await page.get_by_text("pricing-agent is suspended").wait_for()
         assert place.loom().standings.of("pricing-agent").standing == "SUSPENDED"
         await page.get_by_text("Reinstate…").click()
         await tab.shot("agents-suspended")
         await page.get_by_label("Why may it act again?").fill("the limit is lower now")
         await page.get_by_role("button", name="Reinstate pricing-agent").click()
-        assert await page.get_by_text("pricing-agent may act again").is_visible()
+        await page.get_by_text("pricing-agent may act again").wait_for()
         standing = place.loom().standings.of("pricing-agent")
         assert (standing.standing, standing.by, standing.reason) == ("ACTIVE", "admin", "the limit is lower now")
         assert not tab.said

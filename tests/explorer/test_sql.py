@@ -26,12 +26,12 @@ async def test_an_admin_asks_by_an_example_changes_it_and_takes_the_rows_along(
             await page.get_by_label("Your key").fill(place.keys["one", "admin"])
             await page.get_by_role("button", name="Sign in").click()
             await page.get_by_role("link", name="How many decisions of each kind").click()
-            assert await page.get_by_role("cell", name="granted").is_visible()
+            await page.get_by_role("cell", name="granted").wait_for()
             await page.screenshot(path=shots / f"sql-{width}-{scheme}.png", full_page=True)
             assert await page.evaluate("document.documentElement.scrollWidth") <= width
             await page.get_by_label("Statement").fill("DELETE FROM trace_decisions")
             await page.get_by_role("button", name="Run").click()
-            assert await page.get_by_text("This did not run").is_visible()
+            await page.get_by_text("This did not run").wait_for()
             assert not said
             await context.close()
 

@@ -1,4 +1,4 @@
-"""`loom upgrade`: bring a journal of an older format to the present one; `loom versions`: who writes in which."""
+"""`loom upgrade`: bring a journal of an older format to the present one; `loom processes`: who writes in which."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["add_to"]
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     command(app, "upgrade", panel="Check")(upgrade)
-    command(app, "versions", panel="Check")(versions)
+    command(app, "processes", panel="Check")(processes)
 
 
 async def upgrade(
@@ -63,7 +63,7 @@ async def upgrade(
         shell.output.say(f"The original is kept as {done.original}; delete it once a backup has the new one.")
 
 
-async def versions(shell: Shell) -> None:
+async def processes(shell: Shell) -> None:
     """List the processes that write a journal on a server, with the loom of each, and the floor of the journal."""
     from loom.cli.reading import open_journal
     from loom.errors import ConfigError

@@ -1,4 +1,4 @@
-"""`loom versions` and `loom upgrade` on PostgreSQL: who writes in which shapes, and the floor that a person raises."""
+"""`loom processes` and `loom upgrade` on PostgreSQL: who writes in which shapes, and the floor that a person raises."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def config(url: str, tmp_path: Path) -> Path:
     return path
 
 
-def test_versions_names_the_loom_of_each_process_and_a_floor_needs_a_name(
+def test_processes_are_listed_with_the_loom_of_each_process_and_a_floor_needs_a_name(
     config: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from loom.journal.floor import release
@@ -35,7 +35,7 @@ def test_versions_names_the_loom_of_each_process_and_a_floor_needs_a_name(
 
     async def while_a_node_writes() -> None:
         node = await PostgresStore.open(url, JournalFiles(tmp_path / "node" / "journal.db"), name="node-a")
-        [seen] = (await asyncio.to_thread(invoke, "versions", "--json", config=config)).json
+        [seen] = (await asyncio.to_thread(invoke, "processes", "--json", config=config)).json
         assert (seen["writer"], seen["name"], seen["release"], seen["level"]) == (node.writer, "node-a", release(), 1)
         assert seen["state"] == "writes"
         nothing = await asyncio.to_thread(invoke, "upgrade", "--by", "dana", config=config)
@@ -52,13 +52,13 @@ def test_versions_names_the_loom_of_each_process_and_a_floor_needs_a_name(
     with monkeypatch.context() as newer:
         newer.setattr(lowering, "LEVEL", 2)
         assert "floor raised to 2" in invoke("upgrade", "--by", "dana", config=config).out
-        assert "floor 2; this loom" in invoke("versions", config=config).err
-    assert "is at format floor [2], which [dana] raised" in invoke("versions", config=config).err
+        assert "floor 2; this loom" in invoke("processes", config=config).err
+    assert "is at format floor [2], which [dana] raised" in invoke("processes", config=config).err
 
 
-def test_a_journal_in_a_file_has_no_versions_of_several_processes(tmp_path: Path) -> None:
+def test_a_journal_in_a_file_has_no_list_of_processes(tmp_path: Path) -> None:
     async def made() -> None:
         await (await SqliteStore.open(tmp_path / "journal.db", options=PLENTY)).close()
 
     asyncio.run(made())
-    assert "is written by one process" in invoke("versions", "--journal", tmp_path / "journal.db").err
+    assert "is written by one process" in invoke("processes", "--journal", tmp_path / "journal.db").err
