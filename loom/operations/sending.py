@@ -50,8 +50,7 @@ def command_of(cls: type[Actor[Any]], command_type: str, payload: Mapping[str, J
 
 
 def _is_message(command_type: str) -> bool:
-    classes = COMMANDS.classes_of(command_type)
-    return len(classes) == 1 and classes[0].is_message
+    return any(each.is_message for each in COMMANDS.classes_of(command_type))
 
 
 def ending_of(asked: asyncio.Future[JsonValue]) -> dict[str, JsonValue]:

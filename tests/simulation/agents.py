@@ -32,7 +32,7 @@ from loom.journal import Entry
 from tests.actors.agents import Case, discount
 from tests.simulation.machine import Machine
 
-__all__ = ["Clerk", "Critic", "NotedEntry", "Nudge", "Show", "Step", "Tally", "Work", "World"]
+__all__ = ["Clerk", "Critic", "NotedEntry", "Poke", "Show", "Step", "Tally", "Work", "World"]
 
 Verb = Literal[
     "fetch",
@@ -88,7 +88,7 @@ class Show(Command[dict[str, Any]]):
     """Reply with the state."""
 
 
-class Nudge(Message):
+class Poke(Message):
     """Ends a wait."""
 
     words: str
@@ -276,7 +276,7 @@ class Clerk(Actor[Tally]):
                 await self.sleep(step.for_s, key=key)
                 return None
             case "wait":
-                got = await self.wait_for(Nudge, timeout_s=step.for_s, key=key)
+                got = await self.wait_for(Poke, timeout_s=step.for_s, key=key)
                 return None if got is None else got.words
             case "earlier":
                 return len(await self.find_precedents(Case(percent=len(key)), key=key))

@@ -28,7 +28,7 @@ from loom.identity import new_id
 from loom.runtime import Loom
 from loom.spend.config import ModelBudgetConfig, SpendConfig
 from tests.simulation import invariants
-from tests.simulation.agents import Clerk, Critic, Nudge, Show, Work, World
+from tests.simulation.agents import Clerk, Critic, Poke, Show, Work, World
 from tests.simulation.loop import Crashed
 from tests.simulation.machine import Machine, installed
 from tests.simulation.story import Life, Sending, Story
@@ -275,7 +275,7 @@ class Simulation:
         if known in self.told.nudged:
             return
         with contextlib.suppress(LoomError):
-            await loom.actor(Clerk, key).send(Nudge(words=known), id=known, by="client")
+            await loom.actor(Clerk, key).send(Poke(words=known), id=known, by="client")
             self.told.nudged.add(known)
 
     async def _clock(self) -> None:
@@ -305,7 +305,7 @@ class Simulation:
     async def _settle(self, loom: Loom) -> None:
         """Wait until nothing is left to do, and look at what there is."""
         async with asyncio.timeout(_PATIENCE_S):
-            while any(each.summary.command_type != "Nudge" for each in await loom.turns.unfinished()):
+            while any(each.summary.command_type != "Poke" for each in await loom.turns.unfinished()):
                 await asyncio.sleep(1.0)
             if loom.enricher is not None:
                 await loom.enricher.idle()
