@@ -125,7 +125,7 @@ def _turns(simulation: Simulation) -> None:
             simulation.broken.append(f"[{journal}#{command_id}] was received [{kinds['command_received']}] times")
             continue
         first = json.loads(next(each for each in entries if each.kind == "command_received").body)
-        if first["command_type"] == "Nudge":
+        if first["command_type"] == "Poke":
             continue
         ends = [each.kind for each in entries if each.kind in ENDS]
         if len(ends) != 1:
