@@ -1,4 +1,4 @@
-"""`loom run --standby` over PostgreSQL: the active process is killed or stopped, and another node takes its place."""
+"""`loom run --standby` over PostgreSQL: another node takes the place of one that is killed, stopped or cut off."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from tests.cli.support import RunningLoom, environment, invoke
 from tests.postgres_server import Server
+from tests.relay import Relay
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +48,31 @@ def _begun(config: Path, folder: Path) -> subprocess.Popen[str]:
     return asked
 
 
+def test_a_node_that_is_cut_off_the_server_is_replaced_and_what_it_sent_meanwhile_changes_nothing(
+    nodes: list[Path], tmp_path: Path, postgres: Server
+) -> None:
+    here, there, _ = nodes
+    with Relay(postgres.port) as network:
+        here.write_text(here.read_text().replace(f":{postgres.port}/", f":{network.port}/"))
+        with RunningLoom(here) as active, RunningLoom(there, "--standby") as standby:
+            assert standby.hello["event"] == "standby"
+            with _begun(here, tmp_path / "f") as asked:
+                network.cut()
+                (tmp_path / "f" / "answer").write_text("42", encoding="utf-8")  # both find it, and one may write it
+                assert standby.process.stdout is not None
+                assert json.loads(standby.process.stdout.readline())["event"] == "running"
+                while "turn_completed" not in _kinds(there):
+                    assert standby.process.poll() is None
+                assert (written := len(_all(there))) > 3
+                network.heal()
+                assert active.process.wait(60) == 2
+                assert "was fenced" in active.process.communicate()[1]
+                asked.wait(60)
+            assert _all(there)[:written] == _all(there), "nothing of the one that was cut off came after that"
+            assert standby.end()[0] == 0
+    assert _kinds(there).count("turn_completed") == _kinds(there).count("context_gathered") == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 def test_a_node_takes_the_place_of_one_that_is_silent_and_each_turn_ends_once(
     nodes: list[Path], tmp_path: Path, number: signal.Signals
@@ -79,6 +105,11 @@ def test_a_node_takes_the_place_of_one_that_is_silent_and_each_turn_ends_once(
         assert next_one.end()[0] == 0
     roles = _kinds(third, "loom/elections")
     assert roles == ["leader_elected", "leader_elected", "leader_resigned", "leader_elected", "leader_resigned"]
+
+
+def _all(config: Path) -> list[str]:
+    """Every entry of the turn's journal and of those of control, but for elections, which go on."""
+    return [each for each in invoke("export", config=config).out.splitlines() if "loom/elections" not in each]
 
 
 def _kinds(config: Path, journal: str = "waiting/a") -> list[str]:
