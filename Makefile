@@ -67,7 +67,7 @@ cluster-test: cluster-servers
 		$(BIN)/python -m pytest -m "" $(ARGS) tests/journal/test_postgres_*.py tests/engine tests/shared
 
 # The suite of what acts and decides, its journals on a server. What it skips says why: `ARGS=-rs` lists it.
-ON_POSTGRES = tests/actors tests/archive tests/decisions tests/shared/test_racing_writers.py
+ON_POSTGRES = tests/actors tests/archive tests/decisions tests/laws tests/shared/test_racing_writers.py
 
 postgres-test: postgres-server
 	@LOOM_TESTS_ON=postgresql LOOM_POSTGRES_BIN="$$($(BIN)/python -m tests.postgres_server $(VENV)-cluster)" \

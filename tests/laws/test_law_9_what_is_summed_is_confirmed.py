@@ -28,6 +28,8 @@ from loom.reports.reading import read_report
 from tests.golden.reading import ACTORS, GOLDEN, copied
 from tests.projections.every import every_projection
 
+pytestmark = pytest.mark.sqlite("copies of golden files, one for each change of its views")
+
 ASKED = {
     "retention": ("metrics", "reports", "gate audit", "decisions", "precedents", "turns"),
     "evolution": ("metrics", "patterns", "approvals"),
