@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from loom import Actor, Command, Loom
 from loom.decisions.entries import DecisionJournalEntry
 from loom.journal.sqlite import SqliteStore
@@ -35,6 +37,7 @@ async def _decide(loom: Loom, key: str) -> DecisionJournalEntry:
     return next(each for each in entries if isinstance(each, DecisionJournalEntry))
 
 
+@pytest.mark.sqlite("a file that one process writes, and a store made of it that several do")
 async def test_a_decision_says_which_suspensions_its_process_knew_of(tmp_path: Path) -> None:
     source = f"sqlite:////{tmp_path}/journal.db"
     async with SharedLoom.open(source, actors=[Desk], by="ops") as loom:
