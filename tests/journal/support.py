@@ -135,4 +135,4 @@ def header_of(entry: Recorded, workspace: str = "default") -> Header:
 def environment() -> dict[str, str]:
     """The environment of a child process that imports loom and these tests."""
     root = str(Path(__file__).parents[2])
-    return {**os.environ, "PYTHONPATH": root}
+    return {**os.environ, "PYTHONPATH": root, "PYTHONDONTWRITEBYTECODE": "1"}
