@@ -17,7 +17,7 @@ from loom import Actor, Command, Entry, Extension, Loom, LoomConfig
 from loom.archive import Archive, Archives, Retention, seal
 from loom.archive.part import ArchivePart
 from loom.circuits import Circuits, Result, circuit, extension
-from loom.journal.singleton import SingletonJournal
+from loom.journal import singleton
 from loom.journal.sqlite import SqliteStore
 from loom.sealing import MASTER_KEY, SealingConfig
 
@@ -150,7 +150,7 @@ def seal_until_killed(path: str, out: str, step: int) -> None:
     steps = _Steps(step)
     for name in ("line", "finish"):
         steps.wrap(ArchivePart, name)
-    steps.wrap(SingletonJournal, "_append")
+    steps.wrap(singleton, "append_prepared")
 
     async def work() -> None:
         async with noting(Path(path)) as loom:
@@ -163,7 +163,7 @@ def prune_until_killed(path: str, archive: str, step: int) -> None:
     """Prune for an archive, and die at a step of it."""
     steps = _Steps(step)
     steps.wrap(Archive, "verify")
-    steps.wrap(SingletonJournal, "_append")
+    steps.wrap(singleton, "append_prepared")
     steps.wrap(SqliteStore, "prune")
 
     async def work() -> None:
