@@ -97,6 +97,9 @@ async def test_a_node_that_is_stopped_for_longer_than_its_lease_and_does_not_not
 
 @pytest.mark.seconds(15)
 @pytest.mark.parametrize("wrong", ["no-epoch", "revives"])
+@pytest.mark.skipif(
+    not os.environ.get("LOOM_NIGHTLY"), reason="its control is a matter of luck in a few trials: LOOM_NIGHTLY=1"
+)
 @row("R45")
 async def test_where_cells_revive_or_no_epoch_is_checked_a_node_that_was_stopped_is_noticed(
     server: Server, forks: Zygote, tmp_path: Path, tally: Tally, wrong: str

@@ -29,6 +29,9 @@ RECOVERED = int(os.environ.get("LOOM_RECOVERED", "1000000"))
 @pytest.mark.seconds(20)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["append", "verify", "recovery"])
+@pytest.mark.skipif(
+    not os.environ.get("LOOM_NIGHTLY"), reason="a busy machine moves the ratio of appends: LOOM_NIGHTLY=1"
+)
 @row("R40")
 async def test_nothing_costs_a_fifth_more_than_the_committed_ratio_to_a_raw_peer(
     name: str, tmp_path: Path, tally: Tally
