@@ -65,9 +65,6 @@ NOT_RESUMABLE = "not_resumable"
 
 _MAX_KEY = 200
 
-_IMMEDIATE = frozenset({"evaluate", "record", "record_decision", "now", "new_id", "random"})
-"""Verbs that wait for nothing outside: live they are never in flight twice, so two at once are unambiguous."""
-
 
 class TurnStopped(BaseException):
     """Leaves the code of a turn that must not continue. Not an `Exception`, so that agent code does not catch it.
@@ -210,13 +207,17 @@ class Turn:
 
     # --- steps ----------------------------------------------------------------------------------
 
-    def step(self, verb: str, key: str) -> _Stepping:
-        """Begin a step; use as `with turn.step(…) as step`. Equal steps in flight are an `AmbiguousStepError`."""
+    def step(self, verb: str, key: str, *, waits: bool = True) -> _Stepping:
+        """Begin a step; use as `with turn.step(…) as step`. Equal steps in flight are an `AmbiguousStepError`.
+
+        A verb that waits for nothing outside says so (`waits=False`): live it is never in flight twice, so that two
+        calls at once are unambiguous.
+        """
         self.check_open()
         json_value(key)  # what cannot be journaled is refused before anything is done
         if len(key) > _MAX_KEY:
             key = f"{key[: _MAX_KEY - 40]}…{hashlib.sha256(key.encode()).hexdigest()[:32]}"
-        if (verb, key) in self._in_flight and verb not in _IMMEDIATE:
+        if waits and (verb, key) in self._in_flight:
             raise AmbiguousStepError(
                 f"step [{verb} {key}] is in flight twice in turn [{self}]; expected steps that differ: "
                 "give each its own key="

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
@@ -247,6 +248,31 @@ async def test_verbs_that_wait_for_nothing_may_come_from_several_tasks_also_when
         history = [each for each in await entries(loom) if each.kind != "turn_completed"]
     await lay_down(tmp_path / "resumed", history)
     assert await tried(tmp_path / "resumed", it) == "done"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda actor: actor.now(),
+        lambda actor: actor.new_id(),
+        lambda actor: actor.random(),
+        lambda actor: actor.record(NotedEntry(text="same")),
+        lambda actor: actor.record_decision(rationale="same", decision_type="same"),
+    ],
+    ids=["now", "new_id", "random", "record", "record_decision"],
+)
+async def test_a_verb_that_waits_for_nothing_may_be_called_at_once_with_one_key_also_when_resumed(
+    tmp_path: Path, call: Callable[[Trying], Awaitable[Any]]
+) -> None:
+    async def it(actor: Trying) -> Any:
+        return [str(each) for each in await asyncio.gather(*(call(actor) for _ in range(3)))]
+
+    live = await tried(tmp_path / "live", it)
+    assert isinstance(live, list)
+    async with opened(tmp_path / "live", agents=[Trying]) as loom:
+        history = [each for each in await entries(loom) if each.kind != "turn_completed"]
+    await lay_down(tmp_path / "resumed", history)
+    assert await tried(tmp_path / "resumed", it) == live
 
 
 async def test_code_that_goes_by_what_comes_first_sees_it_come_first_again(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ ACTS: tuple[Act, ...] = (
         "equal steps in flight are not told apart",
         "loom/actors/turn.py",
         "Turn.step",
-        "if (verb, key) in self._in_flight and verb not in _IMMEDIATE:",
+        "if waits and (verb, key) in self._in_flight:",
         "if False:",
         ("tests/actors/test_turn.py",),
     ),

@@ -74,7 +74,7 @@ async def record_decision(turn: Turn, given: DecisionDraft) -> str:
     if is_exception is None:
         is_exception = evaluation is not None and evaluation.is_exception
     decision_type = given.decision_type or ("exception" if is_exception else "policy_application")
-    with turn.step("record_decision", decision_type) as step:
+    with turn.step("record_decision", decision_type, waits=False) as step:
         outcome = await protected_outcome(turn, step, given.outcome, given.protect)
         if given.facts is not None:
             await hold_keys_of_facts(turn, given.facts)

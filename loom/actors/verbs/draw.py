@@ -38,7 +38,7 @@ async def random(turn: Turn, *, key: str | None) -> float:
 async def _draw(
     turn: Turn, source: Literal["now", "new_id", "random"], draw: Callable[[], JsonValue], key: str | None
 ) -> JsonValue:
-    with turn.step(source, key or source) as step:
+    with turn.step(source, key or source, waits=False) as step:
         recorded = await turn.take(step)
         if recorded is not None:
             return expect(recorded.entry, ValueDrawnEntry, turn).value

@@ -51,7 +51,7 @@ class GivenFacts(NamedTuple):
 def evaluate(turn: Turn, facts: BaseModel | Mapping[str, object]) -> Evaluation:
     """See `Actor.evaluate`. Synchronous: a rule is pure, so nothing is waited for."""
     given = given_facts(facts, turn)
-    with turn.step("evaluate", given.digest) as step:
+    with turn.step("evaluate", given.digest, waits=False) as step:
         recorded = None if turn.recorded_steps is None else turn.recorded_steps.take_now(step)
         if recorded is not None and not turn.counterfactual:
             entry = expect(recorded.entry, EvaluatedEntry, turn)

@@ -27,7 +27,7 @@ async def record(turn: Turn, entry: Entry, *, key: str | None) -> None:
             "subclass Entry, or use the verb for it"
         )
     declared = declared_entry(type(entry))
-    with turn.step("record", key or type(entry).kind) as step:
+    with turn.step("record", key or type(entry).kind, waits=False) as step:
         entry = entry.model_copy(update={"step": step})
         if declared:
             await _protected(turn, step, entry, declared)
