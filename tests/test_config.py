@@ -10,18 +10,15 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError, field_validator, model_validator
+from typing_extensions import TypeIs
 
 from loom.config import (
     ActorsConfig,
-    JournalConfig,
-    LoggingConfig,
     LoomConfig,
-    OperationsConfig,
-    ProjectionsConfig,
-    RetentionConfig,
     Secret,
     Section,
     find_config,
@@ -94,12 +91,20 @@ def test_the_sample_file_holds_the_defaults() -> None:
     assert loaded.model_copy(update={"data": LoomConfig().data}) == LoomConfig()
 
 
-def test_the_sample_file_names_every_key() -> None:
-    text = SAMPLE.read_text()
-    core = LoomConfig.model_fields.keys() - {"sections"}
-    parts = (JournalConfig, ActorsConfig, ProjectionsConfig, RetentionConfig, LoggingConfig, OperationsConfig)
-    names = [*core, *(name for part in parts for name in part.model_fields)]
-    assert [name for name in names if f"{name}:" not in text] == []
+def test_the_sample_file_names_every_key_of_the_core() -> None:
+    written: dict[str, object] = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
+    fields = {name: field for name, field in LoomConfig.model_fields.items() if name != "sections"}
+    parts = {name: field.annotation for name, field in fields.items() if _is_section(field.annotation)}
+    assert {"journal", "actors", "projections", "alerts"} <= set(parts)
+
+    assert set(written) == set(fields), "write the key at its default into loom.config.yaml"
+    for name, part in parts.items():
+        assert _is_section(part)
+        assert set(written[name]) == set(part.model_fields), f"write the keys at their defaults below [{name}]"  # type: ignore[call-overload]
+
+
+def _is_section(annotation: object) -> TypeIs[type[Section]]:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
 def test_a_file_sets_what_it_names_and_leaves_the_rest() -> None:
