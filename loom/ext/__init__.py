@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from loom.extension import ActorFactory, Cases, Check, Extension, Host, Named, Operation
     from loom.identity import By, Identity, check_person
     from loom.journal.admission import json_value
+    from loom.journal.entry import PersonEntry
     from loom.journal.singleton import SingletonJournal
-    from loom.projections import Projection, Queries
+    from loom.projections import Confirmation, Projection, Queries
+    from loom.projections.published import Published
     from loom.reactors import Reactor
     from loom.telemetry import get_logger
 
@@ -28,13 +30,16 @@ __all__ = [
     "By",
     "Cases",
     "Check",
+    "Confirmation",
     "Extension",
     "Host",
     "Identity",
     "LoomError",
     "Named",
     "Operation",
+    "PersonEntry",
     "Projection",
+    "Published",
     "Queries",
     "Reactor",
     "Section",
@@ -47,6 +52,6 @@ __all__ = [
 if not TYPE_CHECKING:
     __getattr__ = lazily(
         __name__,
-        "loom.config loom.errors loom.extension loom.identity loom.journal.admission loom.journal.singleton "
-        "loom.projections loom.reactors loom.telemetry",
+        "loom.config loom.errors loom.extension loom.identity loom.journal.admission loom.journal.entry "
+        "loom.journal.singleton loom.projections loom.projections.published loom.reactors loom.telemetry",
     )
