@@ -43,7 +43,7 @@ def test_every_command_has_help_with_the_common_options(name: str) -> None:
     said = invoke(*leaf.get(name, (name,)), "--help")
     assert said.code == 0
     for option in ("--config", "--journal", "--workspace", "--json"):
-        assert option in said.out
+        assert option in said.out, "a group needs a command of its own: `command(group, NAME, default=True)`"
 
 
 def test_no_command_is_a_coroutine_function_which_typer_would_call_and_drop() -> None:

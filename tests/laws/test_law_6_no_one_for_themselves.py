@@ -138,7 +138,10 @@ def test_every_operation_in_a_name_is_tried_or_said_to_permit_nothing() -> None:
             return {name for name, fields in Operations(loom).arguments().items() if "by" in fields}
 
     known = asyncio.run(names())
-    assert known - set(PERMITTING) - NOT_FOR_ONESELF == set(), "say which it is"
+    assert known - set(PERMITTING) - NOT_FOR_ONESELF == set(), (
+        "can it permit something to the person in whose name it is done? Then try that in PERMITTING; else name it in "
+        "NOT_FOR_ONESELF"
+    )
     assert set(PERMITTING) <= known
     assert set(PERMITTING).isdisjoint(NOT_FOR_ONESELF)
 
