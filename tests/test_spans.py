@@ -14,6 +14,7 @@ from loom.enrichment import DecisionTracesConfig, EnrichmentConfig, ScriptedCrit
 from loom.errors import ActorFailedError
 from loom.spans import instrument, span, uninstrument
 from tests.enrichment.agents import opinion
+from tests.test_readme import ROOT
 
 pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is not installed")
 
@@ -102,6 +103,8 @@ async def test_no_span_and_no_metric_holds_what_was_looked_up_decided_or_said(
         "loom.budget.left",
     }
     assert SECRET not in data.to_json()
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert {each for each in names if f"`{each}`" not in page} == set(), "name the metric in docs/operations.md"
 
 
 async def test_without_being_turned_on_there_is_nothing(tmp_path: Path) -> None:

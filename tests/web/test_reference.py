@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import html
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 from loom import Actor, Command
+from loom.web import routes as rooms
 from tests.web.support import served
 
 
@@ -36,6 +39,12 @@ class _Seen(HTMLParser):
         self.loads += [str(given[name]) for name in ("src", "href") if given.get(name)]
         if given.get("id"):
             self.ids.append(str(given["id"]))
+
+
+def test_every_module_of_routes_is_served() -> None:
+    there = [import_module(f"{rooms.__name__}.{each.name}") for each in iter_modules(rooms.__path__)]
+    unserved = {each.__name__ for each in there if hasattr(each, "routes")} - {each.__name__ for each in rooms._NOUNS}
+    assert unserved == set(), "name it in loom/web/routes/__init__.py"
 
 
 async def test_the_page_has_every_operation_and_nothing_from_elsewhere(tmp_path: Path) -> None:
