@@ -29,12 +29,13 @@ def test_bodies_that_a_file_lacks_are_appended_once_as_they_were_written(tmp_pat
 
 def test_a_journal_is_packed_with_what_is_read_out_of_it_and_none_is_replaced(tmp_path: Path) -> None:
     journal = copied(HERE / "waiting", tmp_path / "data")
+    moved = journal.parent.rename(tmp_path / "as-a-url-names-it")  # where it lies does not say whose workspace it is
 
-    add_journal(journal, into=tmp_path / "packed")
+    add_journal(moved / "journal.db", into=tmp_path / "packed")
 
     for name in ("expected.json", "workspace.json"):
         again, first = (json.loads((place / name).read_text()) for place in (tmp_path / "packed", HERE / "waiting"))
         assert again == first, name
     assert copied(tmp_path / "packed", tmp_path / "again").exists()
     with pytest.raises(FileExistsError):
-        add_journal(journal, into=tmp_path / "packed")
+        add_journal(moved / "journal.db", into=tmp_path / "packed")
