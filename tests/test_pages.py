@@ -205,5 +205,24 @@ def test_a_command_that_is_not_there_would_be_found() -> None:
     assert problem_of("loom approvals --json") is None
 
 
+_FILE = re.compile(r"`((?:loom|tests|examples|benchmarks|release|deploy)/[a-z0-9_/.*-]*(?:\.[a-z0-9]+|/))(?:::\w+)?`")
+"""A path of the repository in code: with a suffix, or of a folder. `loom/runs` is the name of a journal."""
+
+
+def files_gone(text: str) -> list[str]:
+    """Return the files and folders that a text names and the repository does not have."""
+    return [path for path in _FILE.findall(text) if not any(ROOT.glob(path.rstrip("/")))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    assert files_gone(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_file_that_is_not_there_would_be_found() -> None:
+    said = "`loom/gone.py`, `loom/gone/`, `loom/text.py`, `loom/*/earlier.py`, `tests/golden/`; a journal `loom/runs`"
+    assert files_gone(said) == ["loom/gone.py", "loom/gone/"]
+
+
 def test_pages_of_the_docs_and_pages_that_are_written_have_different_names() -> None:
     assert not {page.stem for page in PAGES} & set(WRITTEN)
