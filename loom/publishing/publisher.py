@@ -22,8 +22,8 @@ from loom.journal.election import Election
 from loom.journal.entry import Recorded
 from loom.projections.joining import OpenTurns
 from loom.projections.projection import Checkpoint, Projection
-from loom.projections.projector import EntrySource
 from loom.projections.published import published_shape
+from loom.projections.source import EntrySource, next_page, strangers
 from loom.projections.views import Views
 from loom.publishing.capture import (
     PublishedTable,
@@ -307,13 +307,8 @@ class Publisher:
             self._views = Views(self._path)
             self._checkpoints = await self._views.start(list(self._projections.values()))
         tail = await self._store.refresh()
-        strangers = [
-            each.name
-            for each in self._checkpoints.values()
-            if not await self._is_ours(each.position, each.entry_hash, tail)
-        ]
-        if strangers:
-            self._checkpoints = await self._views.reset(strangers)
+        if found := await strangers(self._store, self._checkpoints.values(), until=tail):
+            self._checkpoints = await self._views.reset(found)
         states = await self._schema.states()
         return {
             name: part
@@ -334,25 +329,14 @@ class Publisher:
             _log.warning("published_by_newer_loom", view=name, version=current.version, own=target.version)
             return None
         state = next((each for each in (building, current) if each is not None and each.shape == target.shape), None)
-        if state is None or not await self._is_ours(state.position, state.entry_hash, tail):
+        if state is None or await strangers(self._store, [state], until=tail):
             state = await self._schema.begin(target)
         return _Part(target, state)
-
-    async def _is_ours(self, position: int, entry_hash: bytes, tail: int) -> bool:
-        """Tell whether the journal has the entry that something was folded up to."""
-        if position == 0 or position > tail:
-            return position == 0
-        found = (await self._store.at({position})).get(position)
-        return found is not None and found.entry_hash == entry_hash
 
     # --- inside ---------------------------------------------------------------------------------
 
     async def _page(self, after: int, until: int) -> list[Recorded]:
-        page = [recorded async for recorded in self._store.read_all(after=after, until=until)]
-        if not page:
-            raise ProjectionFailedError(
-                f"journal holds no entry after position [{after}]; expected them up to [{until}]: run `loom verify`"
-            )
+        page = await next_page(self._store, after, until)
         at, turns = self._turns or (-1, None)
         if turns is None or at != after:
             turns = OpenTurns(self._store)

@@ -18,6 +18,7 @@ from loom.journal import Recorded
 from loom.journal.election import Election
 from loom.journal.postgres import PostgresStore
 from loom.journal.store import JournalStore
+from loom.projections import source
 from loom.projections.published import Published
 from loom.publishing.capture import Changes
 from loom.publishing.publisher import Publisher
@@ -26,6 +27,7 @@ from loom.publishing.state import Page
 from tests.postgres_server import Place, Server
 from tests.projections.histories import Happening, histories
 from tests.projections.journals import decision, open_store, whole_turn, write
+from tests.projections.streams import Watched
 from tests.publishing.support import FEW, dropped, folded, published, publisher, publishing, views_of
 
 
@@ -61,6 +63,29 @@ async def test_what_is_published_has_the_rows_of_the_local_views(place: Place, t
     rows = await published(place)
     assert rows == folded(tmp_path / "views.db", await everything(store))
     assert len(rows["trace_decisions"]) == 4
+    await store.close()
+
+
+async def test_a_page_of_large_entries_is_bounded_in_bytes_and_no_stream_is_left_open(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_store(tmp_path)
+    await turns(store, "0", "1", "2")
+    entries = await everything(store)
+    bound = max(len(each.body or b"") for each in entries)
+    monkeypatch.setattr(source, "_PAGE_BYTES", bound)
+    watched = Watched(store)
+    async with publishing(place, watched, tmp_path / "published.db", projections=FEW) as one:
+        await one.reached(store.acknowledged)
+    assert len(watched.streams) > len(entries) // 4
+    assert all(stream.closed for stream in watched.streams)
+    start = 0
+    for stream in watched.streams:
+        sizes = [len(each.body or b"") for each in entries[start : start + stream.read]]
+        assert sum(sizes[:-1]) <= bound
+        start += stream.read
+    assert start == len(entries)
+    assert await published(place, FEW) == folded(tmp_path / "views.db", entries, FEW)
     await store.close()
 
 

@@ -1691,6 +1691,32 @@ ACTS: tuple[Act, ...] = (
         ("tests/replay/test_as_of.py",),
     ),
     Act(
+        "a page of a journal is as large as its entries are",
+        "loom/projections/source.py",
+        "next_page",
+        "if size > _PAGE_BYTES:",
+        "if False:",
+        ("tests/projections/test_source.py",),
+    ),
+    Act(
+        "the stream of a page is left open",
+        "loom/projections/source.py",
+        "next_page",
+        "if close is not None:",
+        "if False:",
+        ("tests/projections/test_source.py",),
+    ),
+    Act(
+        "views are published in pages without a bound",
+        "loom/publishing/publisher.py",
+        "Publisher._page",
+        "page = await next_page(self._store, after, until)",
+        "page = [each async for each in self._store.read_all(after=after, until=until)]",
+        (
+            "tests/publishing/test_publisher.py::test_a_page_of_large_entries_is_bounded_in_bytes_and_no_stream_is_left_open",
+        ),
+    ),
+    Act(
         "a statement of a person may do more than read tables",
         "loom/projections/sql_worker.py",
         "_only_reading",
