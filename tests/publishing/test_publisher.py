@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from loom.publishing.capture import Changes
 from loom.publishing.publisher import Publisher
 from loom.publishing.server import PublishedSchema
 from loom.publishing.state import Page
-from tests.postgres_server import Place, Server
+from tests.postgres_server import Place, Server, at_once
 from tests.projections.histories import Happening, histories
 from tests.projections.journals import decision, open_store, whole_turn, write
 from tests.projections.streams import Watched
@@ -191,6 +192,14 @@ async def test_two_publishers_at_once_leave_what_one_leaves(place: Place, tmp_pa
         await one.close()
     assert await published(place, FEW) == folded(tmp_path / "views.db", await everything(store), FEW)
     await store.close()
+
+
+async def test_processes_that_make_the_schema_at_once_make_one(place: Place) -> None:
+    both = [PublishedSchema(replace(place.url(), schema=views_of(place))) for _ in range(2)]
+    assert await at_once(place.server, f"loom views {views_of(place)}", *(one.states for one in both)) == [{}, {}]
+    assert both[0].unaccent == both[1].unaccent
+    for one in both:
+        await one.close()
 
 
 async def test_a_process_that_was_fenced_publishes_nothing_and_another_one_goes_on(

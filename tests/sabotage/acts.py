@@ -2013,6 +2013,36 @@ ACTS: tuple[Act, ...] = (
         ("tests/journal/test_postgres_processes.py::test_a_pipeline_of_a_former_owner_is_refused_to_its_last_append",),
     ),
     Act(
+        "two processes make the tables of a schema at once",
+        "loom/journal/postgres/connecting.py",
+        "is_to_make",
+        'await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"{lock} {schema}")',
+        "pass",
+        (
+            "tests/journal/test_postgres_processes.py"
+            "::test_processes_that_wait_for_each_other_to_make_the_tables_make_one_journal",
+        ),
+    ),
+    Act(
+        "whether tables are there is answered out of what a connection has seen before",
+        "loom/journal/postgres/connecting.py",
+        "has_table",
+        "return bool(await connection.fetchval(_HAS_TABLE, schema, table))",
+        """return await connection.fetchval("SELECT to_regclass($1)", f'"{schema}"."{table}"') is not None""",
+        (
+            "tests/sealing/test_keydatabase.py"
+            "::test_two_processes_that_wait_for_each_other_to_make_the_tables_use_one_key",
+        ),
+    ),
+    Act(
+        "an account has to be one that may make schemas",
+        "loom/journal/postgres/connecting.py",
+        "is_to_make",
+        "if not await connection.fetchval(_HAS_SCHEMA, schema):",
+        "if True:",
+        ("tests/journal/test_postgres_roles.py",),
+    ),
+    Act(
         "a journal that a server has lost entries of is opened as though nothing was",
         "loom/journal/postgres/anchor.py",
         "Anchor.check",
