@@ -1644,10 +1644,10 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "a question lets a turn go on after a restart",
-        "loom/actors/recovery.py",
-        "_turn",
-        "isinstance(recorded.entry, ApprovalAnsweredEntry) and recorded.entry.decides:",
-        "isinstance(recorded.entry, ApprovalAnsweredEntry):",
+        "loom/decisions/approval_entries.py",
+        "ends_approval",
+        "return isinstance(entry, ApprovalAnsweredEntry) and entry.decides",
+        "return isinstance(entry, ApprovalAnsweredEntry)",
         ("tests/actors/test_sent_back.py",),
     ),
     Act(
@@ -2011,6 +2011,17 @@ ACTS: tuple[Act, ...] = (
         "return claim if head.writer == writer and head.epoch <= claim else None",
         "return max(claim, head.epoch)",
         ("tests/journal/test_postgres_processes.py::test_a_pipeline_of_a_former_owner_is_refused_to_its_last_append",),
+    ),
+    Act(
+        "a directory for sockets is made where none is needed",
+        "loom/journal/control.py",
+        "ControlServer._place",
+        "for directory in private_directories():",
+        "for directory in list(private_directories()):",
+        (
+            "tests/journal/test_control.py"
+            "::test_a_private_runtime_directory_is_used_where_there_is_one_and_no_other_is_made",
+        ),
     ),
     Act(
         "two processes make the tables of a schema at once",
