@@ -207,9 +207,10 @@ async def test_a_process_that_was_fenced_publishes_nothing_and_another_one_goes_
 ) -> None:
     first, second = await place.open(), await place.open()
     await turns(first, "0")
+    # A lease that no busy machine lets run out: the other one is elected as this one is fenced, not before.
     async with (
-        publishing(place, first, tmp_path / "a.db", projections=FEW) as fenced,
-        publishing(place, second, tmp_path / "b.db", projections=FEW) as other,
+        publishing(place, first, tmp_path / "a.db", projections=FEW, lease_s=60) as fenced,
+        publishing(place, second, tmp_path / "b.db", projections=FEW, lease_s=60) as other,
     ):
         await fenced.reached(first.acknowledged)
         assert not other.leads

@@ -1708,8 +1708,8 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "views are published in pages without a bound",
-        "loom/publishing/publisher.py",
-        "Publisher._page",
+        "loom/publishing/folded.py",
+        "FoldedViews._page",
         "page = await next_page(self._store, after, until)",
         "page = [each async for each in self._store.read_all(after=after, until=until)]",
         (
