@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from loom.background import Background
+from loom.background import Background, stopped
 from loom.errors import KINDS_OF_ANSWERS, AdmissionError, AnswerKind, ConfigError, ControlError, LoomError
 from loom.journal.admission import Limits, json_value, parse_json
 from loom.journal.peers import group_id_of, is_holder, is_socket, listen, peer_uid, private_directories
@@ -128,9 +128,7 @@ class ControlServer:
         self._remove_socket()
         if self._serving:
             await asyncio.wait(self._serving, timeout=self._grace_s)
-        for task in self._serving:
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        await stopped(*self._serving)
         await server.wait_closed()
         self._remove_directory()
 

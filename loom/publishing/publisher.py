@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
-from loom.background import Background, Child
+from loom.background import Background, Child, stopped
 from loom.errors import LoomError, ProjectionLagError, WriterFencedError
 from loom.journal.election import Election
 from loom.projections.projection import Projection
@@ -90,9 +90,7 @@ class Publisher:
 
     async def close(self) -> None:
         """Stop publishing, and let another process be elected at once."""
-        if self._leading is not None:
-            self._leading.cancel()
-            await asyncio.gather(self._leading, return_exceptions=True)
+        await stopped(self._leading)
         await self._let_go()
         await self._election.resign()
 
