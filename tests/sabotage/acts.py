@@ -686,8 +686,8 @@ ACTS: tuple[Act, ...] = (
         "a key whose destruction was not synced is forgotten",
         "loom/sealing/keyfile.py",
         "KeyFile._destroy",
-        "digest, count = _digest(subject), 0",
-        "digest, count = _digest(subject), 0; self._to_free = set()",
+        "digest, count = digest_of_subject(subject), 0",
+        "digest, count = digest_of_subject(subject), 0; self._to_free = set()",
         ("tests/sealing/test_erasing.py",),
     ),
     Act(
