@@ -15,10 +15,10 @@ from loom.journal.postgres.connecting import Connection, check_server, connect, 
 from loom.journal.postgres.faults import explained, state_of
 from loom.journal.postgres.options import PostgresOptions
 from loom.journal.postgres.url import PostgresUrl
-from loom.publishing.capture import PublishedTable, Rows, columns_by_place
+from loom.publishing.capture import PublishedTable, Rows
 from loom.publishing.reading import STATES, state_of_row
 from loom.publishing.state import MovedError, Page, PublishedState, Target
-from loom.publishing.tables import BUILDING, SCHEMA, WORDS, create, delete, grant, next_name, upsert
+from loom.publishing.tables import BUILDING, SCHEMA, WORDS, columns_by_place, create, delete, grant, next_name, upsert
 from loom.telemetry import get_logger
 
 __all__ = ["PublishedSchema"]

@@ -1,4 +1,7 @@
-"""How a connection is opened: settings that are read back, a recent server, tables that are made or recognised."""
+"""How a connection is opened, with settings that are read back and a server that is checked; how tables are made.
+
+Journals, published views and keys are each in a schema of their own: one function says which process makes it.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ from loom.journal.postgres.url import PostgresUrl
 __all__ = [
     "FORMAT",
     "Connection",
+    "arguments",
     "check_server",
     "connect",
     "create_or_check",
@@ -33,6 +37,7 @@ __all__ = [
     "meta_of",
     "quoted",
     "schema_text",
+    "without_cause",
 ]
 
 FORMAT = 3
