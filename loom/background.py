@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 
 from loom.telemetry import get_logger
 
-__all__ = ["Background", "Child", "Failure", "awaiting", "finished", "to_its_end"]
+__all__ = ["Background", "Child", "Failure", "awaiting", "finished", "stopped", "to_its_end"]
 
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, T]]
@@ -203,6 +203,14 @@ async def finished(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         task.add_done_callback(_heard)
         raise
+
+
+async def stopped(*work: asyncio.Future[Any] | None) -> None:
+    """Cancel work and wait until it has ended, whatever it raises then; None is work that was never begun."""
+    begun = [each for each in work if each is not None]
+    for each in begun:
+        each.cancel()
+    await asyncio.gather(*begun, return_exceptions=True)
 
 
 async def to_its_end(work: Coroutine[Any, Any, T]) -> T:

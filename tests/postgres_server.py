@@ -6,6 +6,7 @@ root, which `initdb` refuses, it runs as the user `postgres`, or as `nobody`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import json
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,6 +35,10 @@ PASSWORD = "a pass/word?of@tests"  # with what a URL has to escape
 QUOTED = "a%20pass%2Fword%3Fof%40tests"
 
 _STARTED_S = 30.0
+_WAITING = """
+SELECT count(*) FROM pg_locks AS waiting JOIN pg_locks AS held USING (locktype, database, classid, objid, objsubid)
+WHERE waiting.locktype = 'advisory' AND NOT waiting.granted AND held.pid = pg_backend_pid()
+"""
 
 
 def binaries() -> Path | None:
@@ -284,6 +290,27 @@ class Place:
         connection = await self.connect()
         await connection.execute(f'DROP SCHEMA IF EXISTS "{self.schema}" CASCADE')
         await connection.close()
+
+
+async def at_once(
+    server: Server, lock: str, *works: Callable[[], Awaitable[Any]], database: str = "postgres"
+) -> list[Any]:
+    """Have works that take one advisory lock wait for it at the same time, let them go on, and return their results."""
+    import asyncpg
+
+    from loom.journal.postgres import PostgresUrl
+
+    url = PostgresUrl.parse(server.url(database=database))
+    connection: Any = await asyncpg.connect(url.dsn, password=url.password)
+    try:
+        await connection.execute("SELECT pg_advisory_lock(hashtext($1))", lock)
+        running = [asyncio.ensure_future(work()) for work in works]
+        async with asyncio.timeout(_STARTED_S):
+            while await connection.fetchval(_WAITING) < len(works):
+                await asyncio.sleep(0.01)
+    finally:
+        await connection.close()
+    return await asyncio.gather(*running)
 
 
 async def open_at(address: str) -> PostgresStore:

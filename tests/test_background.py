@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from loom import background as room
-from loom.background import Background, awaiting, finished, to_its_end
+from loom.background import Background, awaiting, finished, stopped, to_its_end
 
 LOOM = Path(room.__file__).parent
 
@@ -53,6 +53,28 @@ def test_no_task_is_begun_outside_of_its_owner() -> None:
 
 async def fails() -> None:
     raise ValueError("no such thing")
+
+
+async def test_work_that_is_stopped_has_ended_whatever_it_raises_then() -> None:
+    owner, ended = Background(), []
+    begun = {how: asyncio.Event() for how in ("well", "badly")}
+
+    async def ends(how: str) -> None:
+        begun[how].set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(how)
+            if how == "badly":
+                raise ValueError(how)
+
+    work = [owner.start(ends(how), name=how) for how in begun]
+    for each in begun.values():
+        await each.wait()
+    await stopped(None, *work)
+    assert sorted(ended) == ["badly", "well"]
+    await stopped()
+    await owner.close()
 
 
 async def test_a_child_that_fails_is_logged_and_listed_and_the_others_go_on() -> None:

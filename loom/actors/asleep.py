@@ -19,7 +19,7 @@ from loom.actors.services import Services
 from loom.actors.turn import Turn
 from loom.actors.wait_entries import TurnParkedEntry, WaitEndedEntry
 from loom.actors.waits import begins_late
-from loom.decisions.entries import ApprovalAnsweredEntry
+from loom.decisions.entries import ends_approval
 from loom.errors import LoomError, TurnInterruptedError
 from loom.journal.entry import Recorded
 from loom.journal.kinds import TurnContinuedEntry, TurnResumedEntry
@@ -201,8 +201,6 @@ def _is_let_go(entries: Sequence[Recorded]) -> bool:
     for recorded in reversed(entries):
         if recorded.kind in _GOES_ON:
             return True
-        if isinstance(recorded.entry, WaitEndedEntry) or (
-            isinstance(recorded.entry, ApprovalAnsweredEntry) and recorded.entry.decides
-        ):
+        if isinstance(recorded.entry, WaitEndedEntry) or ends_approval(recorded.entry):
             return False
     return True

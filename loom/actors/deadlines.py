@@ -6,7 +6,7 @@ import asyncio
 
 from loom.actors.approvals import Approvals
 from loom.actors.services import Services
-from loom.background import Background, Child
+from loom.background import Background, Child, stopped
 from loom.errors import LoomError
 from loom.telemetry import get_logger
 
@@ -41,9 +41,7 @@ class DeadlineClock:
 
     async def close(self) -> None:
         """Stop watching; deadlines that pass from now on are handled at the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stopped(self._task)
 
     async def _watch(self) -> None:
         while True:

@@ -12,7 +12,7 @@ from loom.actors.answers import Intervention
 from loom.actors.cell import Cell
 from loom.actors.system import ActorSystem
 from loom.clock import datetime_from_us
-from loom.decisions.entries import ApprovalAnsweredEntry
+from loom.decisions.entries import ends_approval
 from loom.errors import (
     ActorStoppedError,
     ApprovalAnsweredError,
@@ -41,12 +41,12 @@ async def answer(system: ActorSystem, journal: str, command_id: str, entry: Inte
                 "`loom approvals`"
             )
         ready = cell.draft(entry, command_id=command_id)
-        decides = isinstance(entry, ApprovalAnsweredEntry) and entry.decides
-        if turn is not None and decides:  # it must not be let go now: it would be asleep, by an entry after its answer
+        if turn is not None and ends_approval(entry):
+            # It must not be let go now: it would be asleep, by an entry after its answer.
             turn.parking.ends_soon(entry.approval_id)
         receipt = await cell.write_and_wait(ready)
         turn = cell.turns.get(command_id)
-        if not isinstance(entry, ApprovalAnsweredEntry) or not decides:
+        if not ends_approval(entry):
             return
         if turn is not None:
             answered_at = datetime_from_us(receipt.recorded_at_us)

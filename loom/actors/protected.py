@@ -23,7 +23,7 @@ from loom.journal.kinds import CommandReceivedEntry
 from loom.sealing import Subjects, Vault, declaration_of, declared_plain, lost_in, open_sealed, proofs, protect
 from loom.sealing.concerning import sealed_values
 from loom.sealing.declaring import Parts
-from loom.sealing.subject import check_subject
+from loom.sealing.naming import check_subject
 from loom.sealing.wording import NOT_KEPT
 
 __all__ = ["NOT_KEPT", "Protected", "check_not_erased", "declared_of", "is_protected", "opened_payload", "protected"]

@@ -28,7 +28,7 @@ from loom.actors.turn import NOT_RESUMABLE, Turn
 from loom.actors.verbs.effect import in_doubt
 from loom.actors.verbs.protected_lookup import stop_if_lost
 from loom.actors.waits import begins_late, end_again
-from loom.decisions.entries import ApprovalAnsweredEntry, ContextGatheredEntry
+from loom.decisions.entries import ContextGatheredEntry, ends_approval
 from loom.errors import ActorStoppedError, JournalBusyError, LoomError, NotReplayableError, TurnStuckError
 from loom.journal.entry import Entry, Recorded, Step
 from loom.journal.kinds import (
@@ -238,7 +238,7 @@ async def _turn(
     for recorded in entries:
         if isinstance(recorded.entry, VersionMarkedEntry):
             turn.versions[recorded.entry.change] = recorded.entry.version
-        elif isinstance(recorded.entry, ApprovalAnsweredEntry) and recorded.entry.decides:
+        elif ends_approval(recorded.entry):
             turn.parking.end(recorded.entry.approval_id, (recorded.entry, recorded.recorded_at, recorded.reference))
         if recorded.body is None:
             turn.halt(turn.not_resumable("erased"))

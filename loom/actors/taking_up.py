@@ -12,7 +12,7 @@ from typing import NamedTuple
 from loom.actors.change_entries import TurnTakenUpEntry
 from loom.actors.entries import AskedEntry, AttemptFailedEntry, EffectIntendedEntry
 from loom.actors.steps import phase_of, step_of
-from loom.decisions.entries import ApprovalAnsweredEntry, DecisionJournalEntry
+from loom.decisions.entries import DecisionJournalEntry, ends_approval
 from loom.errors import NotReplayableError
 from loom.journal.entry import Recorded, Step
 from loom.journal.kinds import (
@@ -72,11 +72,7 @@ async def taken_up(store: JournalReader, entries: Sequence[Recorded], *, depth: 
         entries=tuple(kept),
         steps=frozenset(step for each in kept if (step := step_of(each)) is not None),
         renewed=renewed,
-        approvals=frozenset(
-            each.entry.approval_id
-            for each in kept
-            if isinstance(each.entry, ApprovalAnsweredEntry) and each.entry.decides
-        ),
+        approvals=frozenset(each.entry.approval_id for each in kept if ends_approval(each.entry)),
         decision=decided[-1] if decided else None,
     )
 

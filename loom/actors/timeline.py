@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from loom.actors.change_entries import TurnTakenUpEntry
 from loom.actors.wait_entries import WaitBegunEntry, WaitEndedEntry
-from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalRequestedEntry
+from loom.decisions.entries import ApprovalRequestedEntry, ends_approval
 from loom.journal.entry import Recorded, Step
 from loom.journal.kinds import TurnDivergedEntry, TurnResumedEntry, TurnRetriedEntry
 
@@ -89,7 +89,7 @@ class _Folded:
             self.steps.setdefault(entry.step, recorded.sequence)
         if isinstance(entry, ApprovalRequestedEntry):
             self._begin(entry.approval_id, "approval", f"waited for an answer of {entry.approver}", at)
-        elif isinstance(entry, ApprovalAnsweredEntry) and entry.decides:
+        elif ends_approval(entry):
             self._end(entry.approval_id, at)
         elif isinstance(entry, WaitBegunEntry):
             words = {"sleep": "slept", "message": f"waited for {entry.message}", "begin": "waited for its time"}

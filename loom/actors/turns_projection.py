@@ -10,7 +10,7 @@ from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.actors.steps import step_of
 from loom.actors.turns_page import ABOUT, fold_page
 from loom.actors.wait_entries import WaitBegunEntry
-from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalRequestedEntry
+from loom.decisions.entries import ApprovalRequestedEntry, ends_approval
 from loom.journal.entry import Recorded, Step
 from loom.journal.kinds import TurnDivergedEntry, TurnFailedEntry, TurnResumedEntry
 from loom.projections.published import Published
@@ -151,7 +151,7 @@ def _request(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> N
 
 def _answer(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
     closed, entry = 0, recorded.entry
-    if isinstance(entry, ApprovalAnsweredEntry) and entry.decides:
+    if ends_approval(entry):
         closed = view.execute(_CLOSE, (recorded.journal, "approval", entry.approval_id)).rowcount
     view.execute(_APPROVALS, (recorded.position, -closed, recorded.journal, command_id))
 

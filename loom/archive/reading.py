@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pydantic import ValidationError
 
@@ -164,6 +165,13 @@ class Archive:
                     position=there[0].position,
                 )
         return findings.kept
+
+    def __enter__(self) -> Self:
+        """Return the archive, which is closed at the end of the block."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the file."""

@@ -15,7 +15,7 @@ from loom.errors import AdmissionError
 from loom.journal.admission import DEFAULT_LIMITS, Limits, json_value
 from loom.sealing import Handling, SealedValue, Withheld, is_sealed
 from loom.sealing.markers import placeholder_of
-from loom.sealing.places import escaped
+from loom.sealing.pointers import escaped
 
 __all__ = [
     "REDACTED",

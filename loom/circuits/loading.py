@@ -10,11 +10,10 @@ from pydantic import ValidationError
 
 from loom.circuits.definition import Circuit, CircuitDefinition, CircuitFunction
 from loom.config import named_in
+from loom.config.written import read_written
 from loom.errors import ConfigError
 
 __all__ = ["listed_circuits", "load_circuits"]
-
-_MAX_FILE = 1_048_576
 
 
 def listed_circuits(modules: Sequence[str]) -> list[Circuit]:
@@ -30,11 +29,7 @@ def listed_circuits(modules: Sequence[str]) -> list[Circuit]:
 def load_circuits(path: str | Path, functions: Mapping[str, CircuitFunction]) -> list[Circuit]:
     """Return the circuits that a YAML file defines, each run by the function of its id; raise `ConfigError`."""
     file = Path(path)
-    try:
-        with file.open("rb") as opened:
-            written = yaml.safe_load(opened.read(_MAX_FILE))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"circuits file [{file}] cannot be read [{error}]; expected YAML: check it") from error
+    written = read_written(file, yaml.safe_load, what="circuits file", problem=ConfigError, fewer="split it")
     listed = written.get("circuits") if isinstance(written, Mapping) else None
     if not isinstance(listed, list):
         raise ConfigError(f"circuits file [{file}] has no list [circuits]; expected one: write it")

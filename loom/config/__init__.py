@@ -6,7 +6,7 @@ Whatever is wrong with a file is one `ConfigError` that lists every problem with
 
 from __future__ import annotations
 
-from loom.config.listed import named_in
+from loom.config.listed import function_named, named_in
 from loom.config.loading import CONFIG_NAME, find_config, load_config, parse_config
 from loom.config.models import (
     ActorsConfig,
@@ -36,6 +36,7 @@ __all__ = [
     "Secret",
     "Section",
     "find_config",
+    "function_named",
     "load_config",
     "named_in",
     "parse_config",

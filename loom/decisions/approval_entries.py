@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeGuard
 
 from pydantic import Field, JsonValue
 
@@ -20,6 +20,7 @@ __all__ = [
     "ApprovalEscalatedEntry",
     "ApprovalRefusedEntry",
     "ApprovalRequestedEntry",
+    "ends_approval",
     "is_unanswerable",
 ]
 
@@ -142,6 +143,11 @@ class ApprovalAnsweredEntry(PersonEntry):
             others=self.others,
         )
         return given if self.question is None else NeedsInformation(**given.model_dump(), question=self.question)
+
+
+def ends_approval(entry: Entry) -> TypeGuard[ApprovalAnsweredEntry]:
+    """Tell whether an entry is the answer with which its approval ends; one that leaves the request open is not."""
+    return isinstance(entry, ApprovalAnsweredEntry) and entry.decides
 
 
 class ApprovalRefusedEntry(Entry):

@@ -15,6 +15,7 @@ from loom.decisions.approval_entries import (
     ApprovalEscalatedEntry,
     ApprovalRefusedEntry,
     ApprovalRequestedEntry,
+    ends_approval,
     is_unanswerable,
 )
 from loom.decisions.decision import (
@@ -50,6 +51,7 @@ __all__ = [
     "RunKind",
     "RunStartedEntry",
     "approval_at",
+    "ends_approval",
     "input_at",
     "is_unanswerable",
 ]

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from loom.background import Child
+from loom.background import Child, stopped
 from loom.enrichment.enricher import Enricher, ImportEnriched
 from loom.errors import ControlError
 from loom.identity import By
@@ -38,9 +38,7 @@ class ElectedEnricher(Enricher):
 
     async def close(self) -> None:
         """Stop asking, and let another process be elected at once."""
-        if self._leading is not None:
-            self._leading.cancel()
-            await asyncio.gather(self._leading, return_exceptions=True)
+        await stopped(self._leading)
         await super().close()
         await self._election.resign()
 

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
-from loom.background import Background, Child
+from loom.background import Background, Child, stopped
 from loom.decisions.analysis import DecisionAnalysis
 from loom.decisions.decision import Decision
 from loom.decisions.enrichments import EnrichmentEntry, EnrichmentFailedEntry, EnrichmentRefusedEntry
@@ -146,9 +146,7 @@ class Enricher:
         tasks = [task for task in (self._task, *self._under_way.values()) if task is not None]
         if not tasks:  # it followed nothing, and no request is open
             return
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stopped(*tasks)
         try:
             await self._settle_lost()
         except LoomError as error:  # the next start settles it

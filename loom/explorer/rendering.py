@@ -9,12 +9,13 @@ from typing import Any, Protocol
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 import loom.text as words
 from loom.explorer.assets import address_of
 from loom.explorer.visits import Visitor
 from loom.explorer.words import relation, since, value
+from loom.web.rendering import templates_of
 
 __all__ = ["rendered", "templates"]
 
@@ -36,15 +37,7 @@ class Named(Protocol):
 @cache
 def templates() -> Environment:
     """Return the templates, with the filters that all of them may use."""
-    environment = Environment(
-        loader=PackageLoader("loom.explorer", "templates"),
-        autoescape=True,  # `select_autoescape` would leave a name that ends in .j2 unescaped
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_harmless,
-        auto_reload=False,
-    )
+    environment = templates_of("loom.explorer", finalize=_harmless)
     environment.filters.update(
         since=since,
         relation=relation,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import ValidationError
 
+from loom.config.written import read_written
 from loom.errors import AdmissionError, ConfigError
 from loom.gate.contract import ResponsibilityContract, fits
 from loom.gate.entries import ContractRegisteredEntry, HandshakeEntry
@@ -24,7 +25,7 @@ __all__ = ["CONTRACTS_JOURNAL", "Contracts", "Handshake", "contract_of", "load_c
 
 CONTRACTS_JOURNAL = "gate/contracts"
 
-_MAX_FILE = 262_144
+_MOST_BYTES = 262_144
 
 
 class Handshake(NamedTuple):
@@ -168,12 +169,9 @@ def contract_of(written: Mapping[str, Any], *, source: str = "<contract>") -> Re
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(_MAX_FILE + 1)
-        written = yaml.safe_load(raw.decode()) if len(raw) <= _MAX_FILE else None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"contract file [{path}] cannot be read [{error}]; expected YAML: check it") from error
+    written = read_written(
+        path, yaml.safe_load, what="contract file", problem=ConfigError, fewer="shorten it", most=_MOST_BYTES
+    )
     if not isinstance(written, Mapping):
         raise ConfigError(f"contract file [{path}] holds no mapping; expected the keys of a contract: write them")
     return written

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
+from loom.config.written import read_written
 from loom.errors import ImportMapError
 from loom.identity import journal_name
 
@@ -32,7 +33,6 @@ Rounding: TypeAlias = Literal["half_even", "half_up", "half_down", "down", "up",
 
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 _FACT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}\Z")
-_MAX_FILE = 1_048_576
 _PROTECTED = re.compile(r"(?:facts|outcome|context)\.[^.].*\Z|decided_by\Z|rationale\Z")
 
 _SECTIONS = ("facts", "outcome", "context")
@@ -225,16 +225,7 @@ class ImportMap(_Strict):
 def load_map(path: str | Path) -> ImportMap:
     """Return the map in a file of YAML or JSON; raise `ImportMapError` for what is none."""
     file = Path(path)
-    try:
-        with file.open("rb") as opened:
-            raw = opened.read(_MAX_FILE + 1)
-        if len(raw) > _MAX_FILE:
-            raise ImportMapError(f"map [{file}] has more than [{_MAX_FILE}] bytes; expected fewer: name columns once")
-        written: Any = yaml.load(raw.decode(), _Loader)  # noqa: S506 - a SafeLoader
-    except OSError as error:
-        raise ImportMapError(f"map [{file}] cannot be read [{error.strerror}]; expected a file: check it") from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise ImportMapError(f"map [{file}] is neither YAML nor JSON [{error}]: correct it") from error
+    written = read_written(file, _parsed, what="map", problem=ImportMapError, fewer="name columns once")
     return map_of(written, name=str(file))
 
 
@@ -244,6 +235,10 @@ def map_of(written: Mapping[str, object], *, name: str = "map") -> ImportMap:
         return ImportMap.model_validate(written)
     except ValidationError as error:
         raise ImportMapError(f"map [{name}] is not one [{'; '.join(_problems(error))}]: correct it") from error
+
+
+def _parsed(text: str) -> Any:
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
 
 
 class _Loader(yaml.SafeLoader):

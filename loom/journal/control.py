@@ -22,10 +22,10 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from loom.background import Background
+from loom.background import Background, stopped
 from loom.errors import KINDS_OF_ANSWERS, AdmissionError, AnswerKind, ConfigError, ControlError, LoomError
 from loom.journal.admission import Limits, json_value, parse_json
-from loom.journal.peers import group_id_of, is_holder, is_private, is_socket, listen, own_directory, peer_uid
+from loom.journal.peers import group_id_of, is_holder, is_socket, listen, peer_uid, private_directories
 from loom.journal.sqlite.files import WriterLock
 from loom.telemetry import get_logger, log_answer
 
@@ -128,9 +128,7 @@ class ControlServer:
         self._remove_socket()
         if self._serving:
             await asyncio.wait(self._serving, timeout=self._grace_s)
-        for task in self._serving:
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        await stopped(*self._serving)
         await server.wait_closed()
         self._remove_directory()
 
@@ -140,8 +138,8 @@ class ControlServer:
         if self._group is not None:
             raise _too_long_for_a_group(self._wanted)
         name = f"loom-{hashlib.sha256(os.fsencode(self._wanted)).hexdigest()[:16]}.sock"
-        for directory in (os.environ.get("XDG_RUNTIME_DIR", ""), own_directory()):
-            if is_private(directory) and len(os.fsencode(directory)) + len(name) < _MAX_PATH:
+        for directory in private_directories():
+            if len(os.fsencode(directory)) + len(name) < _MAX_PATH:
                 return Path(directory, name)
         self._directory = Path(tempfile.mkdtemp(prefix="loom-", dir="/tmp"))
         return self._directory / "control.sock"

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from loom.background import Background, Child
+from loom.background import Background, Child, stopped
 from loom.errors import LoomError
 from loom.journal.store import Head
 from loom.telemetry import get_logger
@@ -166,9 +166,7 @@ class Follower:
 
     async def close(self) -> None:
         """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stopped(self._task)
 
     async def _follow(self) -> None:
         while True:

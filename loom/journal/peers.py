@@ -9,6 +9,7 @@ import socket
 import stat
 import struct
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from loom.errors import ConfigError
@@ -16,11 +17,10 @@ from loom.errors import ConfigError
 __all__ = [
     "group_id_of",
     "is_holder",
-    "is_private",
     "is_socket",
     "listen",
-    "own_directory",
     "peer_uid",
+    "private_directories",
     "uid_of_xucred",
 ]
 
@@ -53,24 +53,29 @@ def listen(path: Path, group_id: int | None) -> socket.socket:
     return listening
 
 
-def is_private(directory: str) -> bool:
+def private_directories() -> Iterator[str]:
+    """Yield the directories for sockets that no other account may enter: that of the session, then one of loom's own.
+
+    Loom's own lies below the temporary directory, and is made once it is asked for. Another account may have taken its
+    name: it is used only if it is private, and never through a link.
+    """
+    session = os.environ.get("XDG_RUNTIME_DIR", "")
+    if _is_private(session):
+        yield session
+    own = os.path.join(tempfile.gettempdir(), f"loom-{os.getuid()}")
+    with contextlib.suppress(OSError):
+        os.mkdir(own, 0o700)
+    if _is_private(own) and not os.path.islink(own):
+        yield own
+
+
+def _is_private(directory: str) -> bool:
     """Tell whether a directory belongs to this account, and no other account may enter it."""
     try:
         found = os.stat(directory)
     except OSError:
         return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
-
-
-def own_directory() -> str:
-    """Return this account's directory for sockets below the temporary one, which is made where it is missing.
-
-    Another account may have taken its name: it is used only if it is private, and never through a link.
-    """
-    directory = os.path.join(tempfile.gettempdir(), f"loom-{os.getuid()}")
-    with contextlib.suppress(OSError):
-        os.mkdir(directory, 0o700)
-    return "" if os.path.islink(directory) else directory
 
 
 def group_id_of(name: str) -> int:

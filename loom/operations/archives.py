@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import AwareDatetime, JsonValue
@@ -46,7 +44,7 @@ class PruneArchive(Arguments):
 
 async def add_archive(archives: Archives, given: AddArchive) -> JsonValue:
     """Verify an archive, and write down that it was made."""
-    with _opened(given.file) as archive:
+    with Archive(given.file) as archive:
         return (await archives.add(archive, by=given.by, override=given.override)).model_dump(mode="json")
 
 
@@ -71,24 +69,15 @@ async def encrypt_archive(
     )
     if sealed is None:
         return None
-    with _opened(given.file) as archive:
+    with Archive(given.file) as archive:
         added = await archives.add(archive, by=given.by, override=given.override)
     return {**added.model_dump(mode="json"), "left": dict(sealed.left)}
 
 
 async def prune_archive(archives: Archives, blocker: ActorBlocker, given: PruneArchive) -> JsonValue:
     """Verify an archive, and take the bodies of its journals away."""
-    with _opened(given.file) as archive:
+    with Archive(given.file) as archive:
         pruned = await archives.prune(
             archive, by=given.by, reason=given.reason, override=given.override, blocker=blocker
         )
     return {"journals": list(pruned.journals), "left": dict(pruned.left)}
-
-
-@contextlib.contextmanager
-def _opened(file: Path) -> Iterator[Archive]:
-    archive = Archive(file)
-    try:
-        yield archive
-    finally:
-        archive.close()

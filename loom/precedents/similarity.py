@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from pydantic import AfterValidator
 
-from loom.config import Section, named_in
+from loom.config import Section, function_named
 from loom.config.models import importable
 from loom.decisions.confirming import confirmed_decisions
 from loom.errors import AdmissionError, ConfigError, EmbeddingError
@@ -47,13 +47,7 @@ class SimilarityConfig(Section):
 
     def function(self) -> Embed:
         """Import the function; raise `ConfigError` where there is none of that name."""
-        found = [value for _, value in named_in([self.embed], key="similarity.embed")] if ":" in self.embed else []
-        if len(found) != 1 or not callable(found[0]):
-            raise ConfigError(
-                f"[similarity.embed] names [{self.embed}]; expected a function, as package.module:function: name one "
-                "that turns texts into vectors"
-            )
-        embed: Embed = found[0]
+        embed: Embed = function_named(self.embed, key="similarity.embed", that="turns texts into vectors")
         return embed
 
 

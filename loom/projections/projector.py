@@ -12,7 +12,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import anyio
 
@@ -23,6 +23,7 @@ from loom.journal.store import JournalReader
 from loom.projections.joining import OpenTurns
 from loom.projections.opening import Opener
 from loom.projections.projection import Checkpoint, Projection, ProjectionStatus
+from loom.projections.source import EntrySource, next_page, strangers
 from loom.projections.views import Views
 from loom.projections.writer import Checkpoints, Identity
 from loom.telemetry import get_logger
@@ -32,7 +33,6 @@ __all__ = ["EntrySource", "Progress", "Projector"]
 Progress = Callable[[int, int], None]
 """Called with the number of entries that are done, and the number of all."""
 
-_PAGE_BYTES = 16 * 1024 * 1024
 _MIN_PAUSE_S = 0.02
 _MAX_PAUSE_S = 0.25
 _MAX_LAG = 50_000
@@ -42,28 +42,6 @@ _MOST_PLACES = 4
 _log = get_logger("loom.projections")
 
 T = TypeVar("T")
-
-
-class EntrySource(JournalReader, Protocol):
-    """What the projector needs from a `JournalStore`, with what the comparison of rows with entries needs."""
-
-    @property
-    def acknowledged(self) -> int:
-        """The position up to which all entries are known to be durable."""
-        ...
-
-    @property
-    def shared(self) -> bool:
-        """Whether other processes may append at the same time."""
-        ...
-
-    async def refresh(self) -> int:
-        """Return the position up to which everything is durable, what other processes wrote included."""
-        ...
-
-    def on_commit(self, callback: Callable[[int], None]) -> None:
-        """Call `callback` with each new acknowledged position."""
-        ...
 
 
 class Projector:
@@ -206,12 +184,7 @@ class Projector:
                 self._tell()
                 return
             for position in sorted(behind, reverse=True):
-                page = await self._page(position, target)
-                if not page:
-                    raise ProjectionFailedError(
-                        f"journal holds no entry after position [{position}]; expected them up to [{target}]: "
-                        "run `loom verify`"
-                    )
+                page = await next_page(self._store, position, min(target, position + self._batch))
                 await self._join(position, page)
                 began = time.perf_counter()
                 await self._apply(page)
@@ -252,35 +225,12 @@ class Projector:
             async with asyncio.timeout(seconds):
                 await self._pause_ends.wait()
 
-    async def _page(self, after: int, target: int) -> list[Recorded]:
-        """Return the next entries after a position, limited in number and in bytes."""
-        page: list[Recorded] = []
-        size = 0
-        stream = self._store.read_all(after=after, until=min(target, after + self._batch))
-        try:
-            async for recorded in stream:
-                page.append(recorded)
-                size += len(recorded.body or b"")
-                if size > _PAGE_BYTES:
-                    break
-        finally:
-            close = getattr(stream, "aclose", None)
-            if close is not None:
-                await close()
-        return page
-
     async def _reset_strangers(self) -> None:
         """Reset projections whose last entry is not in the journal at that position: it was restored from a backup."""
-        held: dict[int, bytes | None] = {0: b""}
-        for position in {checkpoint.position for checkpoint in self._checkpoints.values()} - {0}:
-            held[position] = None
-            if position <= self._store.acknowledged:
-                async for recorded in self._store.read_all(after=position - 1, until=position):
-                    held[position] = recorded.entry_hash
-        strangers = [name for name, each in self._checkpoints.items() if held[each.position] != each.entry_hash]
-        if strangers:
-            _log.warning("projections_of_another_journal", projections=sorted(strangers))
-            self._take(await self._views.reset(strangers))
+        found = await strangers(self._store, self._checkpoints.values(), until=self._store.acknowledged)
+        if found:
+            _log.warning("projections_of_another_journal", projections=sorted(found))
+            self._take(await self._views.reset(found))
 
     # --- waiting --------------------------------------------------------------------------------
 

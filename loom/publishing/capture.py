@@ -7,7 +7,7 @@ that is known to be published is a superset of what is missing there: to publish
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from loom.errors import ProjectionFailedError
@@ -21,7 +21,6 @@ __all__ = [
     "Rows",
     "base_of",
     "changes_of",
-    "columns_by_place",
     "forget_changes",
     "is_captured",
     "key_of",
@@ -172,9 +171,3 @@ def _without_null(value: Any) -> Any:
 
 def _log_of(table: PublishedTable) -> str:
     return f"published {table.name}"
-
-
-def columns_by_place(rows: Rows, width: int) -> Iterator[list[Any]]:
-    """Yield each column of some rows."""
-    for place in range(width):
-        yield [row[place] for row in rows]

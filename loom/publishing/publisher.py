@@ -8,36 +8,21 @@ kill, or as another process was elected meanwhile, catches up before anything el
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
-from loom.background import Background, Child
-from loom.errors import LoomError, ProjectionFailedError, ProjectionLagError, WriterFencedError
+from loom.background import Background, Child, stopped
+from loom.errors import LoomError, ProjectionLagError, WriterFencedError
 from loom.journal.election import Election
-from loom.journal.entry import Recorded
-from loom.projections.joining import OpenTurns
-from loom.projections.projection import Checkpoint, Projection
-from loom.projections.projector import EntrySource
+from loom.projections.projection import Projection
 from loom.projections.published import published_shape
-from loom.projections.views import Views
-from loom.publishing.capture import (
-    PublishedTable,
-    Rows,
-    base_of,
-    changes_of,
-    forget_changes,
-    is_captured,
-    key_of,
-    start_capture,
-    tables_of,
-    whole,
-)
-from loom.publishing.state import MovedError, Page, PublishedState, Target
+from loom.projections.source import EntrySource, strangers
+from loom.publishing.folded import FoldedViews
+from loom.publishing.state import MovedError, Part, PublishedState, Target
 from loom.telemetry import get_logger
 
 if TYPE_CHECKING:  # needs an extra
@@ -54,8 +39,6 @@ _SWAP_AGAIN_S = 10.0
 
 _log = get_logger("loom.publishing")
 
-T = TypeVar("T")
-
 
 class PublishedStatus(NamedTuple):
     """How far the published tables of a projection are; `lag` is the number of entries that are not in them yet."""
@@ -66,11 +49,6 @@ class PublishedStatus(NamedTuple):
     lag: int
     building: bool
     problem: str | None
-
-
-class _Part(NamedTuple):
-    target: Target
-    state: PublishedState
 
 
 class Publisher:
@@ -89,19 +67,16 @@ class Publisher:
         background: Background | None = None,
     ) -> None:
         self._store = store
-        self._path = path
         self._projections = {each.name: each for each in projections}
+        self._folded = FoldedViews(store, path, projections)
         self._schema = schema
         self._election = election
         self._every_s = every_s
         self._batch = batch
         self._background = background or Background()
         self._leading: Child[None] | None = None
-        self._views: Views | None = None
-        self._parts: dict[str, _Part] | None = None
-        self._checkpoints: dict[str, Checkpoint] = {}
+        self._parts: dict[str, Part] | None = None
         self._problems: dict[str, str] = {}
-        self._turns: tuple[int, OpenTurns] | None = None
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
         self._swap_at = 0.0
@@ -115,9 +90,7 @@ class Publisher:
 
     async def close(self) -> None:
         """Stop publishing, and let another process be elected at once."""
-        if self._leading is not None:
-            self._leading.cancel()
-            await asyncio.gather(self._leading, return_exceptions=True)
+        await stopped(self._leading)
         await self._let_go()
         await self._election.resign()
 
@@ -204,78 +177,50 @@ class Publisher:
             parts = self._parts = await self._loaded()
             self.problem = None
         for name, part in parts.items():
-            if self._checkpoints[name].position > part.state.position:
+            if self._folded.at(name).position > part.state.position:
                 parts[name] = await self._caught_up_there(part)
-        going = [name for name in parts if self._checkpoints[name].failed is None and name not in self._problems]
+        going = [name for name in parts if self._folded.at(name).failed is None and name not in self._problems]
         head = self._store.acknowledged
-        behind = [name for name in going if self._checkpoints[name].position < head]
+        behind = [name for name in going if self._folded.at(name).position < head]
         if behind:
             await self._advance(parts, behind, head)
         await self._put_in_place(parts)
         self._tell()
-        return any(self._checkpoints[name].position < self._store.acknowledged for name in behind)
+        return any(self._folded.at(name).position < self._store.acknowledged for name in behind)
 
-    async def _advance(self, parts: dict[str, _Part], names: Sequence[str], head: int) -> None:
+    async def _advance(self, parts: dict[str, Part], names: Sequence[str], head: int) -> None:
         """Fold a page, and publish what it changes of those that are at the same place there."""
-        low = min(self._checkpoints[name].position for name in names)
+        low = min(self._folded.at(name).position for name in names)
         ahead = [parts[name].state.position for name in names if parts[name].state.position > low]
-        page = await self._page(low, min([head, low + self._batch, *ahead]))
-        self._checkpoints = await self._opened_views().apply(page)
-        if any(here.position <= low and here.failed is None for here in map(self._checkpoints.__getitem__, names)):
-            raise MovedError  # the file of this process was found damaged, and made again
-        pages = await self._write(lambda view: self._pages(parts, names, view))
+        await self._folded.fold(names, low, min([head, low + self._batch, *ahead]))
+        chosen = [parts[name] for name in names]
+        pages = await self._folded.pages(chosen)
         states = await self._schema.publish(pages) if pages else []
         for state in states:
             parts[state.name] = parts[state.name]._replace(state=state)
-        await self._write(lambda view: self._forget(parts, names, view))
+        await self._folded.forget(chosen)
         for name in names:
-            failed = self._checkpoints[name].failed
+            failed = self._folded.at(name).failed
             if failed is not None:
                 self._problems[name] = failed
                 await self._schema.note_problem(name, failed)
 
-    def _pages(self, parts: dict[str, _Part], names: Sequence[str], view: sqlite3.Connection) -> list[Page]:
-        return [
-            Page(
-                part.target,
-                part.state,
-                here.position,
-                here.entry_hash,
-                {table.name: changes_of(table, view) for table in part.target.tables},
-            )
-            for name in names
-            if (here := self._checkpoints[name]).position > (part := parts[name]).state.position
-        ]
-
-    def _forget(self, parts: dict[str, _Part], names: Iterable[str], view: sqlite3.Connection) -> None:
-        for name in names:
-            forget_changes(name, parts[name].target.tables, self._checkpoints[name].position, view)
-
-    async def _caught_up_there(self, part: _Part) -> _Part:
+    async def _caught_up_there(self, part: Part) -> Part:
         """Publish what this process has folded and the server does not have: after a kill, or with empty tables."""
-        name, target, state = part.target.name, part.target, part.state
-        here = self._checkpoints[name]
-        base = await self._write(lambda view: base_of(name, view))
-        if base <= state.position:
-            (page,) = await self._write(lambda view: self._pages({name: part}, [name], view))
-            (state,) = await self._schema.publish([page])
+        target, state = part
+        if await self._folded.knows_changes_after(state):
+            (state,) = await self._schema.publish(await self._folded.pages([part]))
         else:
             if state.position or not state.building:  # what is there is of an earlier time than what is known here
                 state = await self._schema.begin(target)
-            rows = self._every_row(target.tables)
+            here = self._folded.at(target.name)
+            rows = self._folded.every_row(target.tables)
             state = await self._schema.copy(state, rows, position=here.position, entry_hash=here.entry_hash)
         part = part._replace(state=state)
-        await self._write(lambda view: self._forget({name: part}, [name], view))
+        await self._folded.forget([part])
         return part
 
-    async def _every_row(self, tables: Sequence[PublishedTable]) -> AsyncIterator[tuple[PublishedTable, Rows]]:
-        for table in tables:
-            last = None
-            while some := await self._write(lambda view, table=table, last=last: whole(table, view, after=last)):  # type: ignore[misc]
-                yield table, some
-                last = key_of(table, some[-1])
-
-    async def _put_in_place(self, parts: dict[str, _Part]) -> None:
+    async def _put_in_place(self, parts: dict[str, Part]) -> None:
         """Have tables that are filled take the place of those that are read."""
         if time.monotonic() < self._swap_at:
             return
@@ -299,21 +244,11 @@ class Publisher:
 
     # --- beginning ------------------------------------------------------------------------------
 
-    async def _loaded(self) -> dict[str, _Part]:
+    async def _loaded(self) -> dict[str, Part]:
         """Find out how far both are, and make ready what is missing of either."""
         self._problems = {}
-        self._turns = None
-        if self._views is None:
-            self._views = Views(self._path)
-            self._checkpoints = await self._views.start(list(self._projections.values()))
         tail = await self._store.refresh()
-        strangers = [
-            each.name
-            for each in self._checkpoints.values()
-            if not await self._is_ours(each.position, each.entry_hash, tail)
-        ]
-        if strangers:
-            self._checkpoints = await self._views.reset(strangers)
+        await self._folded.open(tail)
         states = await self._schema.states()
         return {
             name: part
@@ -321,58 +256,22 @@ class Publisher:
             if (part := await self._part(projection, states.get(name, {}), tail)) is not None
         }
 
-    async def _part(self, projection: Projection, found: dict[bool, PublishedState], tail: int) -> _Part | None:
-        name = projection.name
-        tables = await self._write(lambda view: tables_of(projection, view))
-        if not await self._write(lambda view: is_captured(tables, view)):
-            if self._checkpoints[name].position:
-                self._checkpoints = await self._opened_views().reset([name])
-            await self._write(lambda view: start_capture(name, tables, view))
-        target = Target(name, projection.version, published_shape(projection), tables)
+    async def _part(self, projection: Projection, found: dict[bool, PublishedState], tail: int) -> Part | None:
+        tables = await self._folded.captured(projection)
+        target = Target(projection.name, projection.version, published_shape(projection), tables)
         current, building = found.get(False), found.get(True)
         if current is not None and current.version > target.version:
-            _log.warning("published_by_newer_loom", view=name, version=current.version, own=target.version)
+            _log.warning("published_by_newer_loom", view=target.name, version=current.version, own=target.version)
             return None
         state = next((each for each in (building, current) if each is not None and each.shape == target.shape), None)
-        if state is None or not await self._is_ours(state.position, state.entry_hash, tail):
+        if state is None or await strangers(self._store, [state], until=tail):
             state = await self._schema.begin(target)
-        return _Part(target, state)
-
-    async def _is_ours(self, position: int, entry_hash: bytes, tail: int) -> bool:
-        """Tell whether the journal has the entry that something was folded up to."""
-        if position == 0 or position > tail:
-            return position == 0
-        found = (await self._store.at({position})).get(position)
-        return found is not None and found.entry_hash == entry_hash
-
-    # --- inside ---------------------------------------------------------------------------------
-
-    async def _page(self, after: int, until: int) -> list[Recorded]:
-        page = [recorded async for recorded in self._store.read_all(after=after, until=until)]
-        if not page:
-            raise ProjectionFailedError(
-                f"journal holds no entry after position [{after}]; expected them up to [{until}]: run `loom verify`"
-            )
-        at, turns = self._turns or (-1, None)
-        if turns is None or at != after:
-            turns = OpenTurns(self._store)
-        await turns.take(page)
-        self._turns = (page[-1].position, turns)
-        return page
-
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._opened_views().write(work)
-
-    def _opened_views(self) -> Views:
-        if self._views is None:
-            raise ProjectionFailedError("the publisher is closed; expected an open one: open the loom again")
-        return self._views
+        return Part(target, state)
 
     async def _let_go(self) -> None:
-        views, self._views, self._parts = self._views, None, None
+        self._parts = None
         await self._schema.close()
-        if views is not None:
-            await views.close()
+        await self._folded.close()
 
     def _tell(self) -> None:
         self._moved.set()

@@ -9,7 +9,6 @@ from loom.publishing.state import PublishedState
 __all__ = ["STATES", "read_published", "state_of_row"]
 
 STATES = "SELECT name, building, version, shape, position, entry_hash, tables, problem FROM published_views"
-_EXISTS = "SELECT to_regclass(quote_ident($1) || '.published_views') IS NOT NULL"
 
 
 async def read_published(url: PostgresUrl) -> list[PublishedState]:
@@ -18,13 +17,13 @@ async def read_published(url: PostgresUrl) -> list[PublishedState]:
     Raises `ConfigError` or `JournalBusyError` where the server refuses the account, or does not answer.
     """
     check_installed()
-    from loom.journal.postgres.connecting import connect, without_cause  # what they need comes with an extra
+    from loom.journal.postgres.connecting import connect, has_table, without_cause  # what they need comes with an extra
     from loom.journal.postgres.faults import explained
     from loom.journal.postgres.options import PostgresOptions
 
     connection = await connect(url, PostgresOptions(), name="loom views", writing=False)
     try:
-        if not await connection.fetchval(_EXISTS, url.schema):
+        if not await has_table(connection, url.schema, "published_views"):
             return []
         rows = await connection.fetch(f"{STATES} ORDER BY name, building")
     except Exception as error:

@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from loom.errors import ConfigError, LoomError, ProjectionFailedError, WriterFencedError
-from loom.journal.postgres.connecting import Connection, check_server, connect, quoted, without_cause
+from loom.journal.postgres.connecting import Connection, check_server, connect, is_to_make, quoted, without_cause
 from loom.journal.postgres.faults import explained, state_of
 from loom.journal.postgres.options import PostgresOptions
 from loom.journal.postgres.url import PostgresUrl
-from loom.publishing.capture import PublishedTable, Rows, columns_by_place
+from loom.publishing.capture import PublishedTable, Rows
 from loom.publishing.reading import STATES, state_of_row
 from loom.publishing.state import MovedError, Page, PublishedState, Target
-from loom.publishing.tables import BUILDING, SCHEMA, WORDS, create, delete, grant, next_name, upsert
+from loom.publishing.tables import BUILDING, SCHEMA, WORDS, columns_by_place, create, delete, grant, next_name, upsert
 from loom.telemetry import get_logger
 
 __all__ = ["PublishedSchema"]
@@ -200,10 +200,7 @@ class PublishedSchema:
 
     async def _ensure(self, connection: Connection) -> None:
         schema = self.url.schema
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"loom views {schema}")
-        if await connection.fetchval("SELECT to_regnamespace($1)", quoted(schema)) is None:
-            await connection.execute(f"CREATE SCHEMA {quoted(schema)}")
-        if await connection.fetchval("SELECT to_regclass($1)", f"{quoted(schema)}.published_from") is None:
+        if await is_to_make(connection, schema, "published_from", lock="loom views"):
             await connection.execute(SCHEMA)
             self.unaccent = await self._without_accents(connection)
             await connection.execute(

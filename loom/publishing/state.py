@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from loom.publishing.capture import Changes, PublishedTable
 
-__all__ = ["MovedError", "Page", "PublishedState", "Target"]
+__all__ = ["MovedError", "Page", "Part", "PublishedState", "Target"]
 
 
 class MovedError(Exception):
@@ -33,6 +33,13 @@ class Target(NamedTuple):
     version: int
     shape: str
     tables: tuple[PublishedTable, ...]
+
+
+class Part(NamedTuple):
+    """A projection of this process, and how far it is on the server."""
+
+    target: Target
+    state: PublishedState
 
 
 class Page(NamedTuple):

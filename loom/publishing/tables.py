@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from loom.journal.postgres.connecting import quoted
-from loom.publishing.capture import PublishedTable
+from loom.publishing.capture import PublishedTable, Rows
 
-__all__ = ["BUILDING", "SCHEMA", "create", "delete", "grant", "next_name", "upsert"]
+__all__ = [
+    "BUILDING",
+    "SCHEMA",
+    "WORDS",
+    "columns_by_place",
+    "create",
+    "delete",
+    "grant",
+    "next_name",
+    "upsert",
+]
 
 BUILDING = "__next"
 """What the names of tables end with that are not filled yet."""
@@ -57,10 +68,10 @@ def create(table: PublishedTable, name: str, *, schema: str) -> Iterator[str]:
     for index in table.indexes:
         yield f"CREATE INDEX ON {quoted(name)} ({', '.join(map(quoted, index))})"
     if table.text:
-        yield f"CREATE INDEX ON {quoted(name)} USING gin ({quoted(words_of(table))})"
+        yield f"CREATE INDEX ON {quoted(name)} USING gin ({quoted(_words_of(table))})"
 
 
-def words_of(table: PublishedTable) -> str:
+def _words_of(table: PublishedTable) -> str:
     """Return the name of the column with the words of a row."""
     return WORDS if WORDS not in table.columns else f"{WORDS}_of_{table.name}"
 
@@ -76,7 +87,7 @@ def _made(table: PublishedTable, schema: str) -> Iterator[tuple[str, str]]:
         text = " || ' ' || ".join(f"coalesce({quoted(each)}::text, '')" for each in table.text)
         configuration = f"{quoted(schema)}.{WORDS}".replace("'", "''")
         words = f"to_tsvector('{configuration}'::regconfig, left({text}, {_MOST_CHARACTERS}))"
-        yield words_of(table), f"tsvector GENERATED ALWAYS AS ({words}) STORED"
+        yield _words_of(table), f"tsvector GENERATED ALWAYS AS ({words}) STORED"
 
 
 def upsert(table: PublishedTable, name: str) -> str:
@@ -96,6 +107,12 @@ def delete(table: PublishedTable, name: str) -> str:
     key = ", ".join(map(quoted, table.key))
     arrays = ", ".join(f"${place}::{table.type_of(each)}[]" for place, each in enumerate(table.key, 1))
     return f"DELETE FROM {quoted(name)} WHERE ({key}) IN (SELECT * FROM unnest({arrays}))"  # noqa: S608
+
+
+def columns_by_place(rows: Rows, width: int) -> Iterator[list[Any]]:
+    """Yield each column of some rows, as `upsert` and `delete` take them."""
+    for place in range(width):
+        yield [row[place] for row in rows]
 
 
 def grant(name: str, role: str) -> str:

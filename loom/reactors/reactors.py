@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from loom.actors.actor import Actor
 from loom.actors.command import Command
 from loom.actors.system import ActorSystem
-from loom.background import Background, Child
+from loom.background import Background, Child, stopped
 from loom.errors import (
     ActorFailedError,
     DuplicateKindError,
@@ -190,9 +190,7 @@ class _Following:
             )
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stopped(self._task)
 
     async def _follow(self) -> None:
         pause_s = _AGAIN_S

@@ -24,7 +24,7 @@ from loom.replay.saying import UnderWhich
 from loom.replay.scenario import Scenario
 from loom.sealing import Opened, SealedValue
 from loom.sealing.facts import FACTS_AT, placeholders_in
-from loom.sealing.places import escaped, names_in
+from loom.sealing.pointers import escaped, names_in
 from loom.sealing.protecting import redacted
 
 __all__ = ["REPLAY_TYPE", "ReplayRecorder"]

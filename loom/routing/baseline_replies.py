@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from loom.background import Background, Child
+from loom.background import Background, Child, stopped
 from loom.errors import ActorStoppedError, LoomClosedError, LoomError, TurnStuckError
 from loom.telemetry import get_logger
 
@@ -50,8 +50,7 @@ class BaselineReplies:
         """Send what can be sent within a moment, then stop; the rest is lost with the process that got its answer."""
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=_LAST_S)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await stopped(self._task)
         if self._open:
             _log.error("care_requests_not_closed", requests=sorted(self._open)[:20], count=len(self._open))
 

@@ -8,11 +8,10 @@ A comparison begins after the caller has its answer, waits for nothing that a ca
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
 from typing import Any
 
-from loom.background import Background
+from loom.background import Background, stopped
 from loom.policies.registry import PolicyRegistry
 from loom.routing.actor import Choice
 from loom.routing.optimizer import care_optimizer, facts_of
@@ -61,10 +60,7 @@ class Shadow:
 
     async def close(self) -> None:
         """Drop what is under way."""
-        for task in self._under_way:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._under_way, return_exceptions=True)
+        await stopped(*self._under_way)
 
     async def _compare(self, choice: Choice, request: RoutingRequest, candidates: tuple[Candidate, ...]) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from loom.background import Background, Child
+from loom.background import Background, Child, stopped
 from loom.errors import LoomError
 from loom.journal.entry import Recorded
 from loom.journal.kinds import ENDINGS
@@ -57,9 +57,7 @@ class Watch:
 
     async def close(self) -> None:
         """Stop looking; what was not looked at is looked at by the next one."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stopped(self._task)
 
     async def _look(self) -> None:
         while self._again:

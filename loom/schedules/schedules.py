@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from loom.actors.actor import Actor, commands_of
 from loom.actors.command import COMMANDS, Command
 from loom.actors.system import ActorSystem
-from loom.background import Background, Child
+from loom.background import Background, Child, stopped
 from loom.clock import AHEAD_US, Clock, Instant, datetime_from_us, instant
 from loom.config import ScheduleConfig
 from loom.config.cron import times_after, times_before
@@ -104,9 +104,7 @@ class Schedules:
 
     async def close(self) -> None:
         """Stop; times that come from now on are missed, and handled at the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stopped(self._task)
 
     async def look(self) -> float:
         """Handle every time that has come, and return the seconds until the next one."""

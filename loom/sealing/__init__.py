@@ -1,8 +1,20 @@
-"""Sealing: values that are encrypted before they are written, and subjects that can be erased."""
+"""Sealing: values that are encrypted before they are written, and subjects that can be erased.
+
+- What is declared: `markers` at a field, `declaring` for a whole class, `walking` along it, `pointers` to each place.
+- What is written: `protecting` applies a declaration, with the keys of a `vault`; `together` is for several subjects.
+- What is opened: `facts`, to judge again; `opening` and `handing_out` for a reader, noted in the journal of `access`.
+  `outgoing` is what a model, a critic or a notice gets of it; `wording` says an error without its values; `clear` finds
+  what was written before its field was declared.
+- Subjects: `naming` them, all entries `concerning` one, `erasures` and holds as they are journaled, and `subjects`,
+  which carries them out.
+- Keys: `keystore` is the port; `keyfile` and `keydatabase` keep keys, each wrapped (`wrapping`) by the `master` key;
+  `choosing` takes the one that the config means. `keyfile_of_old` reads the first format.
+"""
 
 from __future__ import annotations
 
 from loom.sealing.access import SealedOpenedEntry, SubjectHandedOutEntry
+from loom.sealing.choosing import check_keys
 from loom.sealing.concerning import concerning, count_subjects
 from loom.sealing.config import SealingConfig
 from loom.sealing.declaring import (
@@ -24,7 +36,6 @@ from loom.sealing.handing_out import HandingOut
 from loom.sealing.keydatabase import KeyDatabase
 from loom.sealing.keyfile import KeyFile
 from loom.sealing.keystore import KeyStore
-from loom.sealing.keystores import check_keys
 from loom.sealing.markers import (
     Dropped,
     Erased,
@@ -38,6 +49,7 @@ from loom.sealing.markers import (
     plain_of,
 )
 from loom.sealing.master import MASTER_KEY, master_key
+from loom.sealing.naming import check_subject
 from loom.sealing.opening import Opened, Openings, check_reader
 from loom.sealing.outgoing import Outgoing
 from loom.sealing.protecting import (
@@ -53,7 +65,6 @@ from loom.sealing.protecting import (
     subjects_in,
     texts_in,
 )
-from loom.sealing.subject import check_subject
 from loom.sealing.subjects import Subjects
 from loom.sealing.together import is_together, open_for_all, seal_for_all, subjects_together
 from loom.sealing.vault import Keys, Vault

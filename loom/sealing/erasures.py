@@ -18,7 +18,7 @@ from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalReader, draft
 from loom.sealing.markers import is_sealed
-from loom.sealing.subject import check_subject
+from loom.sealing.naming import check_subject
 
 __all__ = [
     "ERASURES_JOURNAL",

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from loom.errors import ErasedError
 from loom.sealing.erasures import Erasures
 from loom.sealing.markers import Erased, Placeholder, SealedValue, Withheld, placeholder_of
-from loom.sealing.places import escaped, replaced
+from loom.sealing.pointers import escaped, replaced
 from loom.sealing.vault import Vault
 from loom.sealing.walking import texts_of
 

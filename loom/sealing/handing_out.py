@@ -14,8 +14,8 @@ from loom.journal.store import Draft, JournalStore, draft
 from loom.sealing.access import AccessJournal, SubjectHandedOutEntry
 from loom.sealing.concerning import concerning, sealed_in, with_sealed
 from loom.sealing.markers import SealedValue
+from loom.sealing.naming import check_subject
 from loom.sealing.opening import check_reader
-from loom.sealing.subject import check_subject
 from loom.sealing.subjects import Subjects
 from loom.sealing.together import is_share
 from loom.sealing.vault import Keys

@@ -23,6 +23,7 @@ __all__ = ["KeyDatabase", "keys_url"]
 T = TypeVar("T")
 
 _FORMAT = "loom.keys/postgresql/1"
+_TABLE = "key_store"
 _TABLES = """
 CREATE TABLE key_store (
   one smallint PRIMARY KEY DEFAULT 1 CHECK (one = 1),
@@ -41,9 +42,6 @@ CREATE TABLE keys (
 
 CREATE TABLE destroyed_keys (subject bytea PRIMARY KEY, until integer NOT NULL);
 """
-# Out of the tables of the catalog: `to_regclass` may answer from a cache what was so before a lock was waited for.
-_EXISTS = "SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = 'key_store')"
-_HAS_SCHEMA = "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)"
 _MADE = "INSERT INTO key_store (format, workspace, master) VALUES ($1, $2, $3)"
 _READ = "SELECT format, workspace, master, destroyed_until FROM key_store"
 _GET = "SELECT generation, wrapped FROM keys WHERE subject = $1"
@@ -143,7 +141,9 @@ class KeyDatabase:
     # --- with a connection ----------------------------------------------------------------------
 
     async def _look(self, connection: Any) -> None:
-        if not await connection.fetchval(_EXISTS, self._url.schema):
+        from loom.journal.postgres.connecting import has_table  # what it needs comes with an extra
+
+        if not await has_table(connection, self._url.schema, _TABLE):
             self._is_new = True
             return
         row = await connection.fetchrow(_READ)
@@ -189,11 +189,9 @@ class KeyDatabase:
         """Make the tables with the first key."""
         if not self._is_new:
             return
-        schema = self._url.schema
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"loom keys {schema}")
-        if not await connection.fetchval(_EXISTS, schema):
-            if not await connection.fetchval(_HAS_SCHEMA, schema):
-                await connection.execute(f"CREATE SCHEMA {_quoted(schema)}")
+        from loom.journal.postgres.connecting import is_to_make
+
+        if await is_to_make(connection, self._url.schema, _TABLE, lock="loom keys"):
             await connection.execute(_TABLES)
             await connection.execute(_MADE, _FORMAT, self._workspace, self._wrapping.token(_FORMAT))
         await self._look(connection)
@@ -284,7 +282,3 @@ class KeyDatabase:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -15,10 +15,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import hashlib
 import json
 import os
-import secrets
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,7 +27,7 @@ from loom.background import finished
 from loom.errors import ConfigError, KeysNotWrittenError
 from loom.journal.private import open_private
 from loom.sealing.keyfile_of_old import is_of_old, keys_of_old, put_in_place
-from loom.sealing.master import aead
+from loom.sealing.wrapping import Wrapping, digest_of_subject
 
 __all__ = ["KeyFile"]
 
@@ -41,8 +39,8 @@ _SLOT = 128
 _SLOTS = _PAGE // _SLOT
 _FIRST_LEVEL = 64
 _LEVELS = 32
-_USED = struct.Struct(">B3xI32s12s48s")
-"""A slot: in use, generation, digest of the subject, nonce, the wrapped key; then the checksum of these."""
+_USED = struct.Struct(">B3xI32s60s")
+"""A slot: in use, generation, digest of the subject, the wrapped key; then the checksum of these."""
 _SUM = struct.Struct(">I")
 _MARK_AT = _PAGE - 512
 _MARK = struct.Struct(">Q")
@@ -53,10 +51,9 @@ class KeyFile:
     """The keys of one workspace. `path` is their file; only its owner may read it."""
 
     def __init__(self, path: Path, master: bytes, *, workspace: str = "") -> None:
-        self._aead = aead()
         self._path = path
         self._workspace = workspace
-        self._master = self._aead(master)
+        self._wrapping = Wrapping(master, workspace=workspace)
         self._lock = asyncio.Lock()
         self._descriptor: int | None = None
         self._levels = 0
@@ -144,7 +141,7 @@ class KeyFile:
         finally:
             os.close(descriptor)
         if is_of_old(first):
-            keys_of_old(self._path, self._master)
+            keys_of_old(self._path, self._wrapping)
         else:
             self._check_header(first)
 
@@ -165,7 +162,7 @@ class KeyFile:
 
     def _replace_old(self) -> None:
         """Put the keys of a file of the first format into a new one, and overwrite the old."""
-        keys = keys_of_old(self._path, self._master)
+        keys = keys_of_old(self._path, self._wrapping)
         self._make(lambda: [self._write_slot(subject, 0, key) for subject, key in keys.items()])
 
     def _make(self, fill: Callable[[], object] = lambda: None) -> None:
@@ -190,9 +187,8 @@ class KeyFile:
             raise self._not_written(error) from error
 
     def _header(self) -> bytes:
-        nonce = secrets.token_bytes(12)
-        check = nonce + self._master.encrypt(nonce, b"loom", self._about_file())
-        said = {"format": _FORMAT, "workspace": self._workspace, "master": base64.b64encode(check).decode()}
+        master = base64.b64encode(self._wrapping.token(_FORMAT)).decode()
+        said = {"format": _FORMAT, "workspace": self._workspace, "master": master}
         return (json.dumps(said, separators=(",", ":")).encode() + b"\n").ljust(_PAGE, b"\0")
 
     def _check_header(self, first: bytes) -> None:
@@ -210,21 +206,19 @@ class KeyFile:
                 f"file of keys [{self._path}] is of workspace [{workspace}]; expected that of [{self._workspace}]: "
                 "put it back where it belongs"
             )
-        try:
-            self._master.decrypt(check[:12], check[12:], self._about_file())
-        except Exception as error:
+        if not self._wrapping.check(check, _FORMAT):
             raise ConfigError(
                 f"file of keys [{self._path}] does not open with this master key; expected the one it was written with"
-            ) from error
+            )
 
     def _get(self, subject: str) -> dict[int, bytes]:
         found: dict[int, bytes] = {}
-        for raw in self._slots_of(_digest(subject)):
+        for raw in self._slots_of(digest_of_subject(subject)):
             if not _is_whole(raw):
                 continue
-            _, generation, _, nonce, wrapped = _USED.unpack_from(raw)
+            _, generation, _, wrapped = _USED.unpack_from(raw)
             try:
-                found[generation] = self._master.decrypt(nonce, wrapped, self._about_key(subject, generation))
+                found[generation] = self._wrapping.unwrap(subject, generation, wrapped)
             except Exception as error:
                 raise ConfigError(
                     f"a key in [{self._path}] does not open with this master key; expected the one it was written with"
@@ -247,9 +241,8 @@ class KeyFile:
             raise self._not_written(error) from error
 
     def _write_slot(self, subject: str, generation: int, key: bytes) -> int:
-        digest, nonce = _digest(subject), secrets.token_bytes(12)
-        wrapped = self._master.encrypt(nonce, key, self._about_key(subject, generation))
-        raw = _USED.pack(1, generation, digest, nonce, wrapped)
+        digest = digest_of_subject(subject)
+        raw = _USED.pack(1, generation, digest, self._wrapping.wrap(subject, generation, key))
         offset = self._free(digest)
         _write(self._opened, (raw + _SUM.pack(zlib.crc32(raw))).ljust(_SLOT, b"\0"), offset)
         return offset
@@ -267,7 +260,7 @@ class KeyFile:
         raise OSError(28, f"there is no room for another key after {_LEVELS} levels")
 
     def _destroy(self, subject: str, until: int) -> int:
-        digest, count = _digest(subject), 0
+        digest, count = digest_of_subject(subject), 0
         for level in range(self._levels if self._descriptor is not None else 0):
             offset, page = self._page(digest, level)
             for at in range(0, _PAGE, _SLOT):
@@ -326,20 +319,10 @@ class KeyFile:
             "not done: make room, or repair the disk, and do it again"
         )
 
-    def _about_file(self) -> bytes:
-        return json.dumps([_FORMAT, self._workspace]).encode()
-
-    def _about_key(self, subject: str, generation: int) -> bytes:
-        return json.dumps(["loom/key/v2", self._workspace, subject, generation]).encode()
-
 
 def _begin_of(level: int) -> int:
     """Return the page with which a level begins; the first page of the file is its header."""
     return 1 + _FIRST_LEVEL * ((1 << level) - 1)
-
-
-def _digest(subject: str) -> bytes:
-    return hashlib.sha256(b"loom/subject/v1\n" + subject.encode()).digest()
 
 
 def _is_whole(raw: bytes) -> bool:

@@ -7,11 +7,12 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from loom.errors import ConfigError
+from loom.sealing.wrapping import Wrapping
 
 __all__ = ["about_of_old", "is_of_old", "keys_of_old", "put_in_place"]
 
@@ -33,7 +34,7 @@ def is_of_old(first: bytes) -> bool:
     return not first.startswith(b'{"format":"')
 
 
-def keys_of_old(path: Path, master: Any) -> dict[str, bytes]:
+def keys_of_old(path: Path, wrapping: Wrapping) -> dict[str, bytes]:
     """Return subject → key of such a file; raise `ConfigError` where it is damaged or does not open."""
     try:
         subjects = _Document.model_validate_json(path.read_bytes()).subjects
@@ -47,7 +48,7 @@ def keys_of_old(path: Path, master: Any) -> dict[str, bytes]:
     for subject, wrapped in subjects.items():
         try:
             raw = base64.b64decode(wrapped, validate=True)
-            keys[subject] = master.decrypt(raw[:12], raw[12:], about_of_old(subject, "data key"))
+            keys[subject] = wrapping.opened(raw, about_of_old(subject, "data key"))
         except Exception as error:
             raise ConfigError(
                 f"file of keys [{path}] does not open with this master key; expected the one it was written with"

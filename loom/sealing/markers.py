@@ -16,6 +16,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler, JsonValue, SerializationIn
 from pydantic_core import PydanticSerializationUnexpectedValue, core_schema, to_jsonable_python
 
 __all__ = [
+    "WITHHELD_AS",
     "Dropped",
     "Erased",
     "Handling",

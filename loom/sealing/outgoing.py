@@ -16,7 +16,7 @@ from loom.journal.store import Draft, JournalStore, draft
 from loom.sealing.access import AccessJournal, SealedOpenedEntry
 from loom.sealing.facts import placeholders_in
 from loom.sealing.markers import WITHHELD_AS, Erased, SealedValue, Withheld
-from loom.sealing.places import names_in, replaced
+from loom.sealing.pointers import names_in, replaced
 from loom.sealing.subjects import Subjects
 
 __all__ = ["Outgoing"]

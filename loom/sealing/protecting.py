@@ -13,7 +13,7 @@ from loom.errors import AdmissionError, ConfigError, ErasedError
 from loom.journal.admission import json_value
 from loom.sealing.declaring import Node
 from loom.sealing.markers import WITHHELD_AS, Erased, SealedValue, Withheld, is_sealed, marked_plain, placeholder_of
-from loom.sealing.subject import check_subject
+from loom.sealing.naming import check_subject
 from loom.sealing.vault import Keys, Vault
 from loom.sealing.walking import DeclaredValue, declared_values, rebuilt, texts_of
 

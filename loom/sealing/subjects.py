@@ -19,11 +19,11 @@ from loom.identity import By
 from loom.journal.entry import Entry
 from loom.journal.postgres.url import PostgresUrl
 from loom.journal.store import Draft, JournalStore, draft
+from loom.sealing.choosing import key_store_of
 from loom.sealing.concerning import sealed_in
 from loom.sealing.config import SealingConfig
 from loom.sealing.erasures import Erasures
-from loom.sealing.keystores import key_store_of
-from loom.sealing.subject import check_subject
+from loom.sealing.naming import check_subject
 from loom.sealing.vault import Vault
 from loom.telemetry import get_logger
 

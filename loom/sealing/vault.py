@@ -1,4 +1,4 @@
-"""Sealing: values that are encrypted before they are written, with a key for each subject that can be destroyed.
+"""The vault: it seals values with the key of their subject, opens them, and has that key destroyed.
 
 AES-256-GCM. Destroying the key of a subject makes everything sealed with it unreadable, wherever copies lie; the
 journal stays as it is, and verifies. Keys have generations: a sealed value names the one that opens it, and an erasure
@@ -25,7 +25,7 @@ from loom.sealing.keyfile_of_old import about_of_old
 from loom.sealing.keystore import KeyStore
 from loom.sealing.markers import SealedValue, placeholder_of
 from loom.sealing.master import aead
-from loom.sealing.subject import check_subject
+from loom.sealing.naming import check_subject
 
 __all__ = ["CLASSES", "Keys", "LateWrites", "Vault"]
 

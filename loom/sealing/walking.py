@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from loom.errors import AdmissionError
 from loom.sealing.declaring import Each, Leaf, Node, Parts
-from loom.sealing.places import escaped
+from loom.sealing.pointers import escaped
 
 __all__ = ["DeclaredValue", "declared_values", "rebuilt", "texts_of"]
 

@@ -26,7 +26,7 @@ class Wrapping:
 
     def unwrap(self, subject: str, generation: int, wrapped: bytes) -> bytes:
         """Return a key; whatever the cipher raises where it was wrapped with another master key, or changed."""
-        return self._opened(wrapped, self._about(subject, generation))
+        return self.opened(wrapped, self._about(subject, generation))
 
     def token(self, about: str) -> bytes:
         """Return something that opens with this master key alone."""
@@ -35,18 +35,19 @@ class Wrapping:
     def check(self, token: bytes, about: str) -> bool:
         """Tell whether a token was made with this master key."""
         try:
-            return self._opened(token, json.dumps([about, self._workspace]).encode()) == b"loom"
+            return self.opened(token, json.dumps([about, self._workspace]).encode()) == b"loom"
         except Exception:
             return False
+
+    def opened(self, sealed: bytes, about: bytes) -> bytes:
+        """Return what was sealed about something; whatever the cipher raises where it was not, or not with this key."""
+        plain: bytes = self._master.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], about)
+        return plain
 
     def _sealed(self, plain: bytes, about: bytes) -> bytes:
         nonce = secrets.token_bytes(_NONCE_BYTES)
         sealed: bytes = self._master.encrypt(nonce, plain, about)
         return nonce + sealed
-
-    def _opened(self, sealed: bytes, about: bytes) -> bytes:
-        plain: bytes = self._master.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], about)
-        return plain
 
     def _about(self, subject: str, generation: int) -> bytes:
         return json.dumps(["loom/key/v2", self._workspace, subject, generation]).encode()

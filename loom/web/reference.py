@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from loom.web.rendering import templates_of
 
 __all__ = ["add_reference"]
 
@@ -146,15 +147,7 @@ def _type(document: Mapping[str, Any], schema: Any, deep: int = 0) -> str:
 
 @cache
 def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader("loom.web", "templates"),
-        autoescape=True,  # `select_autoescape` would leave a name that ends in .j2 unescaped
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
-    return environment.get_template("reference.html.j2")
+    return templates_of("loom.web").get_template("reference.html.j2")
 
 
 @cache

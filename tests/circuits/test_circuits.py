@@ -516,6 +516,10 @@ circuits:
         assert reply.final_output == {"shouted": "HEY"}
     with pytest.raises(ConfigError, match="has no function"):
         load_circuits(path, {})
+    whole = path.read_text()
+    path.write_text(f"{whole}# {'x' * 1_048_576}\n")  # what is read of it would make sense
+    with pytest.raises(ConfigError, match="more than"):
+        load_circuits(path, {"CX09_SHOUT": lambda inputs: {"shouted": "?"}})
     for text in ("", "circuits: 3", "circuits: [{circuit_id: x}]", "a: ["):
         path.write_text(text)
         with pytest.raises(ConfigError):

@@ -291,7 +291,10 @@ def test_a_contract_file_that_is_none_is_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ConfigError):
             load_contract(path)
-    with pytest.raises(ConfigError):
+    path.write_text(f"# {'x' * 262_144}\n")
+    with pytest.raises(ConfigError, match="more than"):
+        load_contract(path)
+    with pytest.raises(ConfigError, match="cannot be read"):
         load_contract(tmp_path / "none.yaml")
     written = CONTRACT.model_dump() | {"limits": {}, "max_discount_pct": 15.0}
     assert contract_of(written) == CONTRACT

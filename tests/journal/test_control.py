@@ -182,22 +182,26 @@ def runtime() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-async def test_a_private_runtime_directory_is_used_where_there_is_one(
+async def test_a_private_runtime_directory_is_used_where_there_is_one_and_no_other_is_made(
     tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = tmp_path / ("d" * 100)
     deep.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    temporary = Path(tempfile.mkdtemp())
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     desk = Desk(deep)
     path = await desk.start()
     assert path.parent == runtime
     assert await desk.call("echo", a=1) == {"a": 1}
     await desk.stop()
     assert os.listdir(runtime) == []
+    assert os.listdir(temporary) == []
     os.chmod(runtime, 0o755)
     again = await desk.start()
-    assert again.parent != runtime
+    assert again.parent == temporary / f"loom-{os.getuid()}"
     await desk.stop()
+    shutil.rmtree(temporary)
 
 
 async def test_sockets_of_long_paths_share_one_directory_of_the_account(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from loom.errors import AppendRefusedError, JournalLockedError, LoomError, WriterFencedError
 from loom.journal import Receipt
 from tests.journal.support import assert_chained, collected, notes
-from tests.postgres_server import Place, Server
+from tests.postgres_server import Place, Server, at_once
 
 
 @pytest.fixture
@@ -112,6 +113,14 @@ async def test_processes_that_open_an_empty_database_at_once_make_one_journal(pl
     assert len({store.writer for store in stores}) == 4
     await asyncio.gather(*(store.append(notes(f"a/{store.writer}", 0)) for store in stores))
     assert_chained(await collected(stores[0].read_all()))
+
+
+async def test_processes_that_wait_for_each_other_to_make_the_tables_make_one_journal(place: Place) -> None:
+    opening = [partial(place.open, node=str(number)) for number in range(3)]
+    stores = await at_once(place.server, f"loom schema {place.schema}", *opening)
+    assert len({store.writer for store in stores}) == 3
+    await stores[0].append(notes("a/1", 0))
+    assert await stores[2].refresh() == 1
 
 
 async def test_a_directory_is_the_place_of_one_process(place: Place) -> None:

@@ -97,3 +97,21 @@ async def test_a_reader_reads_and_a_writer_writes_and_neither_does_more(place: P
         await by_hand.execute(f"DROP OWNED BY {account}")
         await by_hand.execute(f"DROP ROLE {account}")
     await by_hand.close()
+
+
+async def test_an_account_that_may_make_no_schema_makes_a_journal_in_one_of_its_own(
+    place: Place, tmp_path: Path
+) -> None:
+    by_hand = await place.connect()
+    await by_hand.execute("DROP ROLE IF EXISTS tenant")
+    await by_hand.execute("CREATE ROLE tenant LOGIN PASSWORD 'secret'")
+    files = JournalFiles(tmp_path / "tenant" / "node.db")
+    with pytest.raises(JournalReadOnlyError, match="rights of a writer"):
+        await PostgresStore.open(as_account(place, "tenant"), files)
+    await by_hand.execute(f"CREATE SCHEMA {place.schema} AUTHORIZATION tenant")
+    store = await PostgresStore.open(as_account(place, "tenant"), files)
+    assert (await store.append(notes("a/1", 0))).position == 1
+    await store.close()
+    await by_hand.execute("DROP OWNED BY tenant")
+    await by_hand.execute("DROP ROLE tenant")
+    await by_hand.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,16 @@ from loom.journal import Recorded
 from loom.journal.election import Election
 from loom.journal.postgres import PostgresStore
 from loom.journal.store import JournalStore
+from loom.projections import source
 from loom.projections.published import Published
 from loom.publishing.capture import Changes
 from loom.publishing.publisher import Publisher
 from loom.publishing.server import PublishedSchema
 from loom.publishing.state import Page
-from tests.postgres_server import Place, Server
+from tests.postgres_server import Place, Server, at_once
 from tests.projections.histories import Happening, histories
 from tests.projections.journals import decision, open_store, whole_turn, write
+from tests.projections.streams import Watched
 from tests.publishing.support import FEW, dropped, folded, published, publisher, publishing, views_of
 
 
@@ -61,6 +64,29 @@ async def test_what_is_published_has_the_rows_of_the_local_views(place: Place, t
     rows = await published(place)
     assert rows == folded(tmp_path / "views.db", await everything(store))
     assert len(rows["trace_decisions"]) == 4
+    await store.close()
+
+
+async def test_a_page_of_large_entries_is_bounded_in_bytes_and_no_stream_is_left_open(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_store(tmp_path)
+    await turns(store, "0", "1", "2")
+    entries = await everything(store)
+    bound = max(len(each.body or b"") for each in entries)
+    monkeypatch.setattr(source, "_PAGE_BYTES", bound)
+    watched = Watched(store)
+    async with publishing(place, watched, tmp_path / "published.db", projections=FEW) as one:
+        await one.reached(store.acknowledged)
+    assert len(watched.streams) > len(entries) // 4
+    assert all(stream.closed for stream in watched.streams)
+    start = 0
+    for stream in watched.streams:
+        sizes = [len(each.body or b"") for each in entries[start : start + stream.read]]
+        assert sum(sizes[:-1]) <= bound
+        start += stream.read
+    assert start == len(entries)
+    assert await published(place, FEW) == folded(tmp_path / "views.db", entries, FEW)
     await store.close()
 
 
@@ -168,14 +194,23 @@ async def test_two_publishers_at_once_leave_what_one_leaves(place: Place, tmp_pa
     await store.close()
 
 
+async def test_processes_that_make_the_schema_at_once_make_one(place: Place) -> None:
+    both = [PublishedSchema(replace(place.url(), schema=views_of(place))) for _ in range(2)]
+    assert await at_once(place.server, f"loom views {views_of(place)}", *(one.states for one in both)) == [{}, {}]
+    assert both[0].unaccent == both[1].unaccent
+    for one in both:
+        await one.close()
+
+
 async def test_a_process_that_was_fenced_publishes_nothing_and_another_one_goes_on(
     place: Place, tmp_path: Path
 ) -> None:
     first, second = await place.open(), await place.open()
     await turns(first, "0")
+    # A lease that no busy machine lets run out: the other one is elected as this one is fenced, not before.
     async with (
-        publishing(place, first, tmp_path / "a.db", projections=FEW) as fenced,
-        publishing(place, second, tmp_path / "b.db", projections=FEW) as other,
+        publishing(place, first, tmp_path / "a.db", projections=FEW, lease_s=60) as fenced,
+        publishing(place, second, tmp_path / "b.db", projections=FEW, lease_s=60) as other,
     ):
         await fenced.reached(first.acknowledged)
         assert not other.leads

@@ -686,8 +686,8 @@ ACTS: tuple[Act, ...] = (
         "a key whose destruction was not synced is forgotten",
         "loom/sealing/keyfile.py",
         "KeyFile._destroy",
-        "digest, count = _digest(subject), 0",
-        "digest, count = _digest(subject), 0; self._to_free = set()",
+        "digest, count = digest_of_subject(subject), 0",
+        "digest, count = digest_of_subject(subject), 0; self._to_free = set()",
         ("tests/sealing/test_erasing.py",),
     ),
     Act(
@@ -1644,10 +1644,10 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "a question lets a turn go on after a restart",
-        "loom/actors/recovery.py",
-        "_turn",
-        "isinstance(recorded.entry, ApprovalAnsweredEntry) and recorded.entry.decides:",
-        "isinstance(recorded.entry, ApprovalAnsweredEntry):",
+        "loom/decisions/approval_entries.py",
+        "ends_approval",
+        "return isinstance(entry, ApprovalAnsweredEntry) and entry.decides",
+        "return isinstance(entry, ApprovalAnsweredEntry)",
         ("tests/actors/test_sent_back.py",),
     ),
     Act(
@@ -1689,6 +1689,32 @@ ACTS: tuple[Act, ...] = (
         "return [each for each in await self.reader.marks(turns) if each.position <= self.acknowledged]",
         "return await self.reader.marks(turns)",
         ("tests/replay/test_as_of.py",),
+    ),
+    Act(
+        "a page of a journal is as large as its entries are",
+        "loom/projections/source.py",
+        "next_page",
+        "if size > _PAGE_BYTES:",
+        "if False:",
+        ("tests/projections/test_source.py",),
+    ),
+    Act(
+        "the stream of a page is left open",
+        "loom/projections/source.py",
+        "next_page",
+        "if close is not None:",
+        "if False:",
+        ("tests/projections/test_source.py",),
+    ),
+    Act(
+        "views are published in pages without a bound",
+        "loom/publishing/folded.py",
+        "FoldedViews._page",
+        "page = await next_page(self._store, after, until)",
+        "page = [each async for each in self._store.read_all(after=after, until=until)]",
+        (
+            "tests/publishing/test_publisher.py::test_a_page_of_large_entries_is_bounded_in_bytes_and_no_stream_is_left_open",
+        ),
     ),
     Act(
         "a statement of a person may do more than read tables",
@@ -1985,6 +2011,47 @@ ACTS: tuple[Act, ...] = (
         "return claim if head.writer == writer and head.epoch <= claim else None",
         "return max(claim, head.epoch)",
         ("tests/journal/test_postgres_processes.py::test_a_pipeline_of_a_former_owner_is_refused_to_its_last_append",),
+    ),
+    Act(
+        "a directory for sockets is made where none is needed",
+        "loom/journal/control.py",
+        "ControlServer._place",
+        "for directory in private_directories():",
+        "for directory in list(private_directories()):",
+        (
+            "tests/journal/test_control.py"
+            "::test_a_private_runtime_directory_is_used_where_there_is_one_and_no_other_is_made",
+        ),
+    ),
+    Act(
+        "two processes make the tables of a schema at once",
+        "loom/journal/postgres/connecting.py",
+        "is_to_make",
+        'await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"{lock} {schema}")',
+        "pass",
+        (
+            "tests/journal/test_postgres_processes.py"
+            "::test_processes_that_wait_for_each_other_to_make_the_tables_make_one_journal",
+        ),
+    ),
+    Act(
+        "whether tables are there is answered out of what a connection has seen before",
+        "loom/journal/postgres/connecting.py",
+        "has_table",
+        "return bool(await connection.fetchval(_HAS_TABLE, schema, table))",
+        """return await connection.fetchval("SELECT to_regclass($1)", f'"{schema}"."{table}"') is not None""",
+        (
+            "tests/sealing/test_keydatabase.py"
+            "::test_two_processes_that_wait_for_each_other_to_make_the_tables_use_one_key",
+        ),
+    ),
+    Act(
+        "an account has to be one that may make schemas",
+        "loom/journal/postgres/connecting.py",
+        "is_to_make",
+        "if not await connection.fetchval(_HAS_SCHEMA, schema):",
+        "if True:",
+        ("tests/journal/test_postgres_roles.py",),
     ),
     Act(
         "a journal that a server has lost entries of is opened as though nothing was",

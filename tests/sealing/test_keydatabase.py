@@ -19,7 +19,7 @@ from loom.journal.postgres.url import PostgresUrl
 from loom.sealing import KeyDatabase, KeyStore, SealingConfig
 from loom.sealing.keydatabase import keys_url
 from loom.workspace import locate
-from tests.postgres_server import PASSWORD, Place, Server
+from tests.postgres_server import PASSWORD, Place, Server, at_once
 from tests.sealing.support import MASTER
 
 ANA = "client/ana"
@@ -76,6 +76,21 @@ async def test_of_two_first_keys_at_once_both_processes_use_the_one_that_was_wri
     assert first == second
     assert await one.get(ANA) == await other.get(ANA) == {1: first}
     assert not other.is_new
+
+
+async def test_two_processes_that_wait_for_each_other_to_make_the_tables_use_one_key(
+    both: tuple[KeyDatabase, KeyDatabase], postgres: Server, other_database: str
+) -> None:
+    one, other = both
+    first, second = await at_once(
+        postgres,
+        f"loom keys {one._url.schema}",
+        lambda: one.put(ANA, 1, b"1" * 32),
+        lambda: other.put(ANA, 1, b"2" * 32),
+        database=other_database,
+    )
+    assert first == second
+    assert await one.get(ANA) == await other.get(ANA) == {1: first}
 
 
 async def test_what_one_process_destroyed_no_other_one_has_or_makes_again(

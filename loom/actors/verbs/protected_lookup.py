@@ -43,7 +43,7 @@ from loom.sealing import (
     texts_in,
 )
 from loom.sealing.markers import placeholder_of
-from loom.sealing.places import replaced, value_at
+from loom.sealing.pointers import replaced, value_at
 
 __all__ = ["QUERY", "RESULT", "LookupProtection", "opened_result", "protection_of", "stop_if_lost"]
 

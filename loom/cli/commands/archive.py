@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +17,6 @@ from loom.cli.shell import Shell
 from loom.text import as_json, moment, one_line, parse_moment, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
 
     from loom.archive import Archive
@@ -173,7 +171,9 @@ async def verify(shell: Shell, file: _File) -> int | None:
     """
     import asyncio
 
-    with _opened(file) as archive:
+    from loom.archive import Archive
+
+    with Archive(file) as archive:
         with shell.output.progress("verifying"):
             found = await asyncio.to_thread(archive.verify)
         compared, wrong = await _compared(shell, archive)
@@ -216,7 +216,9 @@ async def show(
     ] = None,
 ) -> int | None:
     """List the journals of an archive, or the entries of one. With --json, entries are JSON lines."""
-    with _opened(file) as archive:
+    from loom.archive import Archive
+
+    with Archive(file) as archive:
         if journal is not None:
             return await _entries(shell, archive, journal)
         listed = archive.manifest.journals
@@ -246,11 +248,12 @@ async def replay(
     ] = False,
 ) -> int | None:
     """Show what an actor's state was, from the archive alone. The actor's module must be listed in the config."""
+    from loom.archive import Archive
     from loom.cli.commands.replay import drive_again
     from loom.cli.rehearsing import replaying_archive
 
     shell.allow_imports()
-    with _opened(file) as archive:
+    with Archive(file) as archive:
         async with replaying_archive(archive, shell) as again:
             if check:
                 return await drive_again(shell, again, journal)
@@ -293,17 +296,6 @@ async def prune(
         if why != "context":
             shell.output.say(f"{name} was left: {why}", style="dim")
     return None if said["journals"] else EXIT_NO
-
-
-@contextlib.contextmanager
-def _opened(file: Path) -> Iterator[Archive]:
-    from loom.archive import Archive
-
-    archive = Archive(file)
-    try:
-        yield archive
-    finally:
-        archive.close()
 
 
 async def _compared(shell: Shell, archive: Archive) -> tuple[str, list[Any]]:

@@ -1,4 +1,7 @@
-"""How a connection is opened: settings that are read back, a recent server, tables that are made or recognised."""
+"""How a connection is opened, with settings that are read back and a server that is checked; how tables are made.
+
+Journals, published views and keys are each in a schema of their own: one function says which process makes it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,20 @@ from loom.journal.postgres.faults import explained
 from loom.journal.postgres.options import PostgresOptions
 from loom.journal.postgres.url import PostgresUrl
 
-__all__ = ["FORMAT", "Connection", "check_server", "connect", "create_or_check", "meta_of", "quoted", "schema_text"]
+__all__ = [
+    "FORMAT",
+    "Connection",
+    "arguments",
+    "check_server",
+    "connect",
+    "create_or_check",
+    "has_table",
+    "is_to_make",
+    "meta_of",
+    "quoted",
+    "schema_text",
+    "without_cause",
+]
 
 FORMAT = 3
 """The format of new journals, in `meta`: what SQLite's format 3 keeps."""
@@ -34,6 +50,9 @@ _IDLE_SHARE = 0.5
 A process that is stopped or cut off in the middle of a transaction then costs the others time, and no refusal.
 """
 
+# Out of the tables of the catalog: `to_regclass` may answer from a cache what was so before a lock was waited for.
+_HAS_TABLE = "SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = $2)"
+_HAS_SCHEMA = "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)"
 _META = "SELECT key, value FROM meta"
 
 Connection = Any
@@ -122,12 +141,29 @@ async def check_server(connection: Connection, url: PostgresUrl, options: Postgr
             )
 
 
+async def is_to_make(connection: Connection, schema: str, table: str, *, lock: str) -> bool:
+    """Tell whether the tables of a schema, of which `table` is one, are to be made; the schema is there then.
+
+    One process at a time gets an answer under a name of a lock, until its transaction ends: it makes what is missing.
+    An account that may not make a schema may have been given one.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"{lock} {schema}")
+    if await has_table(connection, schema, table):
+        return False
+    if not await connection.fetchval(_HAS_SCHEMA, schema):
+        await connection.execute(f"CREATE SCHEMA {quoted(schema)}")
+    return True
+
+
+async def has_table(connection: Connection, schema: str, table: str) -> bool:
+    """Tell whether a schema has a table."""
+    return bool(await connection.fetchval(_HAS_TABLE, schema, table))
+
+
 async def create_or_check(connection: Connection, url: PostgresUrl, options: PostgresOptions) -> dict[str, str]:
     """Make the tables where there are none, one process at a time and all or none; return what `meta` says."""
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"loom schema {url.schema}")
-        if not await _exists(connection, url):
-            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(url.schema)}")
+        if await is_to_make(connection, url.schema, "meta", lock="loom schema"):
             await connection.execute(schema_text())
             await connection.execute("SELECT add_partition(1, $1)", options.partition_entries)
             said = {
@@ -148,7 +184,7 @@ async def create_or_check(connection: Connection, url: PostgresUrl, options: Pos
 
 async def meta_of(connection: Connection, url: PostgresUrl) -> dict[str, str]:
     """Return what `meta` says; raise where it is of a newer format, of another workspace, sealed, or not there."""
-    if not await _exists(connection, url):
+    if not await has_table(connection, url.schema, "meta"):
         raise JournalNotFoundError(
             f"there is no journal at [{url}]; expected the tables of one in schema [{url.schema}]: check workspace and "
             "schema in the URL"
@@ -164,8 +200,3 @@ async def meta_of(connection: Connection, url: PostgresUrl) -> dict[str, str]:
             "workspace, or another schema"
         )
     return meta
-
-
-async def _exists(connection: Connection, url: PostgresUrl) -> bool:
-    name = f"{quoted(url.schema)}.meta"
-    return await connection.fetchval("SELECT to_regclass($1)", name) is not None

@@ -12,7 +12,7 @@ from loom.journal.fields import FIELDS_SCHEME
 from loom.journal.sqlite.staging import Outcome, Tail
 from loom.journal.store import Append, Head, Receipt
 
-__all__ = ["Begun", "HeadRow", "Staged", "Wanted", "begun", "stage"]
+__all__ = ["Begun", "HeadRow", "Staged", "Wanted", "begun", "not_accepted", "stage"]
 
 
 class Wanted(NamedTuple):

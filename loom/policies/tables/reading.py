@@ -8,13 +8,12 @@ from typing import Any
 
 import yaml
 
-from loom.errors import AdmissionError, PolicyTableError
+from loom.config.written import read_written
+from loom.errors import PolicyTableError
 from loom.journal.admission import parse_json
 from loom.policies.tables.table import Table
 
 __all__ = ["load_table", "read_table"]
-
-_MAX_FILE = 1_048_576
 
 
 def load_table(path: str | Path) -> Table:
@@ -25,19 +24,11 @@ def load_table(path: str | Path) -> Table:
 def read_table(path: str | Path, *, checked: bool = False) -> Table:
     """Return the table in a file. One with errors of the linter is refused only if `checked`."""
     file = Path(path)
-    try:
-        with file.open("rb") as opened:
-            raw = opened.read(_MAX_FILE + 1)
-        if len(raw) > _MAX_FILE:
-            raise PolicyTableError(f"table [{file}] has more than [{_MAX_FILE}] bytes; expected fewer: split it")
-        text = raw.decode()
-        written: Any = parse_json(text) if file.suffix == ".json" else yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except OSError as error:
-        raise PolicyTableError(
-            f"table [{file}] cannot be read [{error.strerror}]; expected a file: check it"
-        ) from error
-    except (ValueError, AdmissionError, yaml.YAMLError, RecursionError) as error:  # a date that is none: ValueError
-        raise PolicyTableError(f"table [{file}] is neither YAML nor JSON [{error}]: correct it") from error
+
+    def parsed(text: str) -> tuple[str, Any]:
+        return text, parse_json(text) if file.suffix == ".json" else yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+
+    text, written = read_written(file, parsed, what="table", problem=PolicyTableError, fewer="split it")
     return Table.of(written, source=text, checked=checked)
 
 

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from loom.config import named_in
-from loom.errors import ConfigError
+from loom.config import function_named
 from loom.journal.postgres.url import PostgresUrl
 from loom.sealing.config import SealingConfig
 from loom.sealing.keydatabase import KeyDatabase, keys_url
@@ -34,7 +33,9 @@ def key_store_of(
     Raises `ConfigError` where the master key that it needs is missing, or its database is the journal's.
     """
     if config.key_store is not None:
-        return _brought(config.key_store)(workspace), f"what [{config.key_store}] makes"
+        that = "takes the name of a workspace and returns a KeyStore"
+        make: MakeKeyStore = function_named(config.key_store, key="sealing.key_store", that=that)
+        return make(workspace), f"what [{config.key_store}] makes"
     master = master_key(file=config.key_file)
     if config.keys_url is not None:
         url = keys_url(config.keys_url.get_secret_value(), workspace=workspace, journal=journal)
@@ -50,14 +51,3 @@ async def check_keys(config: SealingConfig, keys: Path, *, workspace: str, journ
             await store.check()
     finally:
         await store.close()
-
-
-def _brought(name: str) -> MakeKeyStore:
-    found = [value for _, value in named_in([name], key="sealing.key_store")] if ":" in name else []
-    if len(found) != 1 or not callable(found[0]):
-        raise ConfigError(
-            f"[sealing.key_store] names [{name}]; expected a function, as package.module:function: name one that takes "
-            "the name of a workspace and returns a KeyStore"
-        )
-    make: MakeKeyStore = found[0]
-    return make
