@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack
 from types import TracebackType
@@ -89,6 +90,16 @@ class BlockingLoom(Generic[L]):
     ) -> None:
         self._loom = None
         self._stack.close()
+
+    def stay_open(self) -> BlockingLoom[L]:
+        """Open it for as long as the process lives, and close it at the end: where there is no place for a `with`.
+
+        The end is that of the main thread. After SIGKILL, or `os._exit`, unfinished turns are resumed at the next start.
+        """
+        opened = self.__enter__()
+        # What `atexit` calls comes too late: by then pools of threads refuse work, and closing needs one.
+        threading._register_atexit(self.__exit__, None, None, None)  # type: ignore[attr-defined]
+        return opened
 
     def actor(self, cls: type[A], key: str) -> BlockingRef[A]:
         """Return the handle of one actor; it wakes with its first command."""

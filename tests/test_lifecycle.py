@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +124,35 @@ def test_a_blocking_loom_that_is_not_open_is_refused(use: Callable[[object], obj
         use(loom)
     with pytest.raises(LoomClosedError, match="open it once"), loom:
         pass
+
+
+STAYS_OPEN = """
+from loom import Actor, Command, Loom
+
+class Note(Command[str]):
+    text: str
+
+class Diary(Actor):
+    async def execute(self, command: Note) -> str:
+        await self.record_decision(rationale=command.text)
+        return command.text
+
+loom = Loom.open_sync("sqlite:///journal.db", actors=[Diary]).stay_open()
+print(loom.actor(Diary, "me").ask(Note(text="first")))
+"""
+
+
+def test_a_loom_that_stays_open_is_closed_at_the_end_of_its_process(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", STAYS_OPEN],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("first\n", "", 0)
+    assert not (tmp_path / "journal.db-wal").exists(), "closing takes what the log has into the file"
 
 
 def test_a_blocking_loom_that_cannot_be_opened_ends_its_thread(tmp_path: Path) -> None:
