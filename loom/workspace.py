@@ -277,7 +277,8 @@ def tables_of(config: LoomConfig) -> list[Table]:
         try:
             table = load_table(written) if isinstance(written, str) else Table.of(written)
         except PolicyTableError as error:
-            raise ConfigError(f"key [policies.{number}] is no table: {error}") from error
+            file = f" in file [{written}]" if isinstance(written, str) and written not in str(error) else ""
+            raise ConfigError(f"key [policies.{number}] has no valid table{file}: {error}") from error
         if table.name in tables:
             raise ConfigError(
                 f"key [policies.{number}] is another table of the name [{table.name}]; expected one of each name: "

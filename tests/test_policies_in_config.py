@@ -79,11 +79,11 @@ async def test_a_path_is_seen_from_the_file_of_the_config(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("policies", "words"),
     [
-        ("  - nowhere.yaml\n", r"key \[policies.0\] is no table: table \[.*nowhere.yaml\] cannot be read"),
-        ("  - {name: discount}\n", r"key \[policies.0\] is no table"),
+        ("  - nowhere.yaml\n", r"key \[policies.0\] has no valid table: table \[.*nowhere.yaml\] cannot be read"),
+        ("  - {name: discount}\n", r"key \[policies.0\] has no valid table"),
         (f"{TABLE}{TABLE}".replace("LIMIT", "1"), r"key \[policies.1\] is another table of the name \[discount\]"),
-        (TABLE.replace("LIMIT", "0.5"), r"key \[policies.0\] is no table"),
-        (TABLE.replace("LIMIT", "1").replace('"<="', '"is about"'), r"key \[policies.0\] is no table"),
+        (TABLE.replace("LIMIT", "0.5"), r"key \[policies.0\] has no valid table"),
+        (TABLE.replace("LIMIT", "1").replace('"<="', '"is about"'), r"key \[policies.0\] has no valid table"),
     ],
 )
 async def test_what_is_no_table_is_refused_by_its_place(tmp_path: Path, policies: str, words: str) -> None:
@@ -92,6 +92,16 @@ async def test_what_is_no_table_is_refused_by_its_place(tmp_path: Path, policies
         async with opened(config):
             pass
     assert (await asyncio.to_thread(partial(invoke, "doctor", config=config))).code == 1
+
+
+async def test_a_table_in_a_file_that_is_wrong_is_named_by_its_file(tmp_path: Path) -> None:
+    table = TABLE.replace("LIMIT", "12").replace("  - ", "", 1).replace("\n    ", "\n").replace('"<="', '"=="')
+    (tmp_path / "discount.yaml").write_text(table, encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"in file \[.*discount.yaml\]: .* at \[rules.0.when.0\]: operator \[==\] is unknown"
+    ):
+        async with opened(written(tmp_path, "  - discount.yaml\n")):
+            pass
 
 
 async def test_a_name_that_nobody_registered_and_one_that_is_given_twice_are_refused(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (rules(["y", "=", 1]), "is about an unknown fact; expected one of [x]"),
     (rules(["x", "=", {"param": "p"}], parameters=LIMIT), "unknown parameter; expected one of [limit]"),
     (written(limits=[row("a", ["x", "=", {"param": "limit"}], effect="deny")], parameters=LIMIT), "hard limit"),
-    (rules(["x", "==", 1]), "operator ['=='] is unknown; expected one of [=, !=,"),
+    (rules(["x", "==", 1]), "operator [==] is unknown; expected one of [=, !=,"),
     (rules(["x", None, 1]), "operator [None] is unknown"),
     (rules(["x", ["="], 1]), "is unknown"),
     (rules(["x", "="]), "is not of the form [fact, operator, value]"),

@@ -159,7 +159,7 @@ def _cell(written: Any) -> Any:
     fact, operator, value = written
     many = isinstance(value, list | tuple)
     if operator not in OPERATORS:
-        raise ValueError(f"operator [{operator!r:.40}] is unknown; expected one of [{', '.join(OPERATORS)}]")
+        raise ValueError(f"operator [{operator!s:.40}] is unknown; expected one of [{', '.join(OPERATORS)}]")
     if many != (operator in ("in", "not in", "between")):
         raise ValueError(f"[{operator}] stands before {'a list' if many else 'one value'}; expected the other")
     if many and (not value or (operator == "between" and len(value) != 2)):

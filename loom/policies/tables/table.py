@@ -290,7 +290,7 @@ def _layout(written: object) -> TableLayout:
         name = written.get("name", "?") if isinstance(written, Mapping) else "?"
         where = ".".join(str(part) for part in first["loc"]) or "$"
         raise PolicyTableError(
-            f"table [{name}] is not of the format [loom.table/1] at [{where}]: {first['msg']}; expected what "
+            f"table [{name}] is not of the format [loom.table/1] at [{where}]: {first['msg'].removeprefix('Value error, ')}; expected what "
             "`loom docs policy-tables` describes: change it"
         ) from error
 
