@@ -61,7 +61,9 @@ async def serve(
             shell.output.line({"event": "listening", "host": at, "port": on, "workspaces": list(names)})
         else:
             shell.output.say(f"listening on http://{at}:{on} for [{', '.join(names)}]", style="bold")
-            shell.output.say("  `loom keys add NAME --role reader --by YOU` adds a key", style="dim")
+            shell.output.say(
+                "  sign in there with a key: `loom keys add NAME --role approver --by YOU` makes one", style="dim"
+            )
             shell.output.say("  Ctrl-C ends it, once running requests are answered", style="dim")
         sys.stdout.flush()
 
