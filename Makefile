@@ -177,10 +177,12 @@ $(VENV)-3.%/.dev: requirements/dev.txt $(VENV)-3.%/.runtime
 	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/dev.txt
 	@touch $@
 
-# The site, by a generator in an environment of its own.
+# The site, by a generator in an environment of its own. Its pages are in it as Markdown, too: llms.txt names these.
 docs: $(VENV)/.dev $(VENV)-docs/.installed browser
 	$(BIN)/python -m release.site build/site
 	cd build/site && ../../$(VENV)-docs/bin/zensical build --clean
+	cp build/site/docs/*.md build/site/site/
+	rm build/site/site/python.md
 	$(BIN)/python -m release.site --check build/site/site
 	@rm -rf site && mv build/site/site site
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_site.py

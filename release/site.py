@@ -20,7 +20,7 @@ from release.building import ROOT
 
 __all__ = ["WORKER", "dead_links", "from_elsewhere", "navigation", "with_anchors", "write_site"]
 
-_BEGIN = ("tutorial", "concepts", "how-to", "comparison", "packages")
+_BEGIN = ("tutorial", "concepts", "how-to", "agents", "people", "explorer", "operations", "comparison", "packages")
 """Pages to begin with, in order; all others follow by their titles."""
 
 _FROM_ELSEWHERE = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^>]*>""")
@@ -62,7 +62,7 @@ def write_site(at: Path) -> None:
 
 def navigation() -> list[dict[str, object]]:
     """Return the pages in three parts."""
-    known = {name: next(words for _, _, words in headings(page.read_text("utf-8"))) for name, page in pages().items()}
+    known = {name: _short(page.read_text("utf-8")) for name, page in pages().items()}
     first = [name for name in _BEGIN if name in known]
     others = sorted(set(known) - set(first), key=lambda name: known[name].lower())
     return [
@@ -70,6 +70,11 @@ def navigation() -> list[dict[str, object]]:
         {"Guides": [{known[name]: f"{name}.md"} for name in others]},
         {"Reference": [*({title: f"{name}.md"} for name, title in WRITTEN.items()), {"Python": "python.md"}]},
     ]
+
+
+def _short(page: str) -> str:
+    """Return the title of a page up to its colon, which is what a narrow column has room for."""
+    return next(words for _, _, words in headings(page)).partition(":")[0]
 
 
 def with_anchors(page: str) -> str:

@@ -19,7 +19,7 @@ EXAMPLES = [
     pytest.param(
         found["code"], found["after"], id=f"{page.name}:{page.read_text()[: found.start()].count(chr(10)) + 1}"
     )
-    for page in sorted(DOCS.glob("*.md"))
+    for page in [*sorted(DOCS.glob("*.md")), DOCS / "llms.txt"]
     for found in RUNS.finditer(page.read_text(encoding="utf-8"))
 ]
 

@@ -128,3 +128,10 @@ def test_llms_txt_names_pages_of_the_site(site: Path) -> None:
     assert len(named) > 15
     assert not [each for each in named if not (site / "docs" / each).exists()]
     assert text.startswith("# loom\n\n> ")
+
+
+@pytest.mark.skipif(not BUILT.exists(), reason="the site is not built here: make docs")
+def test_what_llms_txt_names_is_in_the_built_site() -> None:
+    named = re.findall(r"\]\(([^)]+)\)", (BUILT / "llms.txt").read_text("utf-8"))
+    assert len(named) > 15
+    assert not [each for each in named if not (BUILT / each).exists()]
