@@ -94,7 +94,7 @@ class BlockingLoom(Generic[L]):
     def stay_open(self) -> BlockingLoom[L]:
         """Open it for as long as the process lives, and close it at the end: where there is no place for a `with`.
 
-        The end is that of the main thread. After SIGKILL, or `os._exit`, unfinished turns are resumed at the next start.
+        The end is that of the main thread. A process that is killed closes nothing: its turns resume at the next start.
         """
         opened = self.__enter__()
         # What `atexit` calls comes too late: by then pools of threads refuse work, and closing needs one.

@@ -289,8 +289,9 @@ def _layout(written: object) -> TableLayout:
         first = error.errors(include_url=False, include_context=False)[0]
         name = written.get("name", "?") if isinstance(written, Mapping) else "?"
         where = ".".join(str(part) for part in first["loc"]) or "$"
+        what = first["msg"].removeprefix("Value error, ")
         raise PolicyTableError(
-            f"table [{name}] is not of the format [loom.table/1] at [{where}]: {first['msg'].removeprefix('Value error, ')}; expected what "
+            f"table [{name}] is not of the format [loom.table/1] at [{where}]: {what}; expected what "
             "`loom docs policy-tables` describes: change it"
         ) from error
 
