@@ -204,8 +204,9 @@ def test_a_start_that_fails_leaves_nothing_of_its_transaction(path: Path, opened
             super().__init__("wrong")
             self.schema = "CREATE TABLE wrong (position INTEGER); CREATE NONSENSE;"
 
-    with pytest.raises(sqlite3.OperationalError, match="NONSENSE"):
+    with pytest.raises(sqlite3.OperationalError, match="NONSENSE") as wrong:
         ViewsWriter(path, [Seen(), Wrong()]).open()
+    assert not Path(f"{path}-wal").exists(), f"the connection is closed, whoever keeps {wrong}"
     with contextlib.closing(sqlite3.connect(path)) as views:
         assert views.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
     assert opened(Seen()).apply(entries())["seen"].position == 8
@@ -223,6 +224,16 @@ def test_a_file_that_was_deleted_or_replaced_is_found_out_by_the_next_page(
     assert writer.apply(entries()[3:])["seen"].position == 0, "the new file begins with the first entry"
     assert writer.apply(entries())["seen"].position == 8
     assert rows(path) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_the_log_of_a_deleted_file_is_not_read_into_the_new_one(path: Path, opened: Callable[..., ViewsWriter]) -> None:
+    writer = opened(Seen())
+    writer.apply(entries()[:3])
+    with contextlib.closing(sqlite3.connect(path)) as reader:  # it keeps the log from being folded away
+        assert reader.execute("SELECT count(*) FROM seen").fetchone() == (3,)
+        path.unlink()
+        assert writer.apply(entries()[3:])["seen"].position == 0
+        assert rows(path) == []
 
 
 def test_repair_begins_again_where_the_file_is_another_or_was_found_damaged_and_else_leaves_it(
@@ -267,6 +278,18 @@ def test_a_disk_that_is_full_stops_no_projection_and_the_page_is_taken_later(
     full.fails_at = 0
     moved = writer.apply(entries()[2:])
     assert [(each.position, each.failed) for each in moved.values()] == [(8, None), (8, None)]
+
+
+def test_a_page_that_met_a_full_disk_is_not_tried_singly(path: Path, opened: Callable[..., ViewsWriter]) -> None:
+    class Full(Paged):
+        def apply_page(self, page: Sequence[Recorded], view: sqlite3.Connection) -> None:
+            raise of_disk(sqlite3.SQLITE_FULL)
+
+    full = Full("full")
+    writer = opened(full)
+    with pytest.raises(sqlite3.OperationalError, match="planned"):
+        writer.apply(entries())
+    assert full.singly == []
 
 
 def test_closing_analyses_few_rows_of_each_table_and_closing_again_is_harmless(
@@ -403,6 +426,9 @@ def test_a_projection_that_raises_keeps_the_entries_before_and_stops_alone(
     assert why in caplog.text
     failing.fails_at = 0
     assert writer.apply(entries())["failing"].position == fails_at - 1, "it stays where it stopped"
+    assert kept(path)["failing"][2] == why
+    opened(failing)
+    assert kept(path)["failing"][2] is None, "nothing has stopped it since the file was opened"
     assert opened(failing).apply(entries()[fails_at - 1 :])["failing"] == Checkpoint(
         "failing", 1, 8, entries()[7].entry_hash
     ), "and tries again when the file is opened again"
