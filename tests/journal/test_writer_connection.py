@@ -351,6 +351,23 @@ def test_a_connection_whose_files_were_never_seen_is_none_of_ours(files: Journal
         connection_to(files).check_identity()
 
 
+def test_a_log_that_was_gone_before_it_was_looked_at_ends_all_writing(
+    files: JournalFiles, connection: WriterConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.drop()
+    connect = module.connect_writer
+
+    def connect_and_lose(*given: Any, **more: Any) -> sqlite3.Connection:
+        found = connect(*given, **more)
+        files.wal.unlink()
+        return found
+
+    monkeypatch.setattr(module, "connect_writer", connect_and_lose)
+    connection.sqlite()
+    with pytest.raises(JournalCorruptError, match="replaced or unlinked"):
+        connection.check_identity()
+
+
 def test_rolling_back_undoes_what_is_open_and_is_harmless_where_nothing_is(
     files: JournalFiles, connection: WriterConnection
 ) -> None:
