@@ -222,15 +222,53 @@ async def test_a_caller_who_gave_up_takes_no_place_from_the_next() -> None:
     assert first.cancelled()
 
 
-async def test_a_caller_behind_others_is_let_in_where_there_is_room_all_the_same() -> None:
-    """Room that came while others were in line is given at once, without waiting for the next batch."""
+async def test_a_caller_who_queues_nothing_leaves_its_place_to_the_next() -> None:
+    line = queue(entries=2, size=100)
+    line.put(append(1))
+    callers = [await waits(line) for _ in range(5)]
+    line.done(line.take())
+    await asyncio.wait_for(asyncio.gather(*callers), 1)
+
+
+async def test_callers_for_whom_there_is_room_are_let_in_together() -> None:
     line = queue(entries=4, size=100)
     line.put(append(1, 1))
-    first = await waits(line)
-    batch = line.take()
-    line.done(batch)  # lets the first in, at the next turn of the loop
-    second = asyncio.ensure_future(line.room())
-    await asyncio.wait_for(asyncio.gather(first, second), 1)
+    first, second, third = [await waits(line) for _ in range(3)]
+    line.done(line.take())
+    await asyncio.sleep(0)
+    assert [each.done() for each in (first, second, third)] == [True, True, False]
+    await asyncio.wait_for(third, 1)
+
+
+async def test_callers_are_let_in_as_soon_as_half_of_the_bytes_are_left() -> None:
+    line = queue(entries=100, size=10, batch=1)
+    line.put(append(1))
+    line.put(append(5))
+    waiting = await waits(line)
+    assert not waiting.done()
+    line.done(line.take())
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_queue_rests_while_there_is_nothing_to_do_for_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = queue(entries=2, size=100)
+    looked: list[bool] = []
+    let_in = line._let_in
+
+    def counted() -> None:
+        looked.append(line.has_room)
+        let_in()
+
+    monkeypatch.setattr(line, "_let_in", counted)
+    line.put(append(1))
+    first, second = await waits(line), await waits(line)
+    line.done(line.take())
+    line.put(append(1))  # before the second was let in
+    await waits_a_little()
+    assert (first.done(), second.done(), len(looked)) == (True, False, 2)
+    line.done(line.take())
+    await waits_a_little()
+    assert (second.done(), len(looked)) == (True, 3)
 
 
 async def waits_a_little() -> None:
