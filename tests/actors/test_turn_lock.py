@@ -18,6 +18,14 @@ def lock() -> tuple[TurnLock[Turn], list[str]]:
     return TurnLock(lambda: freed.append("free")), freed
 
 
+def owner(held: TurnLock[Turn]) -> Turn | None:
+    return held.owner
+
+
+def is_free(held: TurnLock[Turn]) -> bool:
+    return held.free
+
+
 async def a_little() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
@@ -26,21 +34,21 @@ async def a_little() -> None:
 async def test_a_free_lock_is_claimed_at_once_and_others_take_a_place_in_line() -> None:
     held, freed = lock()
     first, second, third = Turn(), Turn(), Turn()
-    assert held.free
+    assert is_free(held)
     held.claim(first)
     held.claim(second)
     held.claim(third)
     held.claim(second)
     held.claim(first)
-    assert held.owner is first
-    assert not held.free
+    assert owner(held) is first
+    assert not is_free(held)
     held.release(first)
-    assert held.owner is second, "who claimed again kept its place"
+    assert owner(held) is second, "who claimed again kept its place"
     held.release(second)
-    assert held.owner is third
+    assert owner(held) is third
     assert freed == []
     held.release(third)
-    assert (held.owner, held.free, freed) == (None, True, ["free"])
+    assert (owner(held), held.free, freed) == (None, True, ["free"])
 
 
 async def test_a_line_without_an_owner_is_not_free() -> None:
@@ -49,7 +57,7 @@ async def test_a_line_without_an_owner_is_not_free() -> None:
     held.claim(first)
     held.claim(second)
     held.owner = None
-    assert not held.free
+    assert not is_free(held)
 
 
 async def test_all_tasks_of_a_turn_get_the_lock_together_and_before_turns_that_came_later() -> None:
@@ -68,10 +76,10 @@ async def test_all_tasks_of_a_turn_get_the_lock_together_and_before_turns_that_c
     assert order == []
     held.release(first)
     await a_little()
-    assert (order, held.owner) == (["a", "b"], second)
+    assert (order, owner(held)) == (["a", "b"], second)
     held.release(second)
     await asyncio.gather(*tasks)
-    assert (order, held.owner) == (["a", "b", "c"], third)
+    assert (order, owner(held)) == (["a", "b", "c"], third)
 
 
 async def test_the_turn_that_frees_the_lock_may_claim_it_for_the_next() -> None:
@@ -80,7 +88,7 @@ async def test_the_turn_that_frees_the_lock_may_claim_it_for_the_next() -> None:
     first = Turn()
     held.claim(first)
     held.release(first)
-    assert held.owner is following
+    assert owner(held) is following
 
 
 async def test_a_turn_that_leaves_the_line_is_passed_over() -> None:
@@ -93,14 +101,14 @@ async def test_a_turn_that_leaves_the_line_is_passed_over() -> None:
     second.closed = True
     held.release(second)
     await asyncio.wait_for(leaving, 1)
-    assert held.owner is first, "a place in line is not the lock"
+    assert owner(held) is first, "a place in line is not the lock"
     assert freed == []
     held.release(first)
     await asyncio.wait_for(waiting, 1)
-    assert held.owner is third
+    assert owner(held) is third
     held.release(second)
     held.release(first)
-    assert held.owner is third, "who does not hold it cannot release it"
+    assert owner(held) is third, "who does not hold it cannot release it"
 
 
 async def test_a_task_that_gave_up_takes_the_lock_from_nobody() -> None:
@@ -115,7 +123,7 @@ async def test_a_task_that_gave_up_takes_the_lock_from_nobody() -> None:
     held.release(first)
     await asyncio.wait_for(stays, 1)
     assert gave_up.cancelled()
-    assert held.owner is second
+    assert owner(held) is second
 
 
 async def test_a_turn_that_has_ended_does_not_wait() -> None:
@@ -123,7 +131,7 @@ async def test_a_turn_that_has_ended_does_not_wait() -> None:
     held.claim(Turn())
     ended = Turn(closed=True)
     await asyncio.wait_for(held.acquire(ended), 1)
-    assert held.owner is not ended
+    assert owner(held) is not ended
 
 
 async def test_a_turn_that_was_woken_and_has_lost_the_lock_again_waits_again() -> None:
@@ -136,7 +144,7 @@ async def test_a_turn_that_was_woken_and_has_lost_the_lock_again_waits_again() -
     held.release(first)
     held.release(second)  # before its task ran
     await a_little()
-    assert (held.owner, waiting.done()) == (third, False)
+    assert (owner(held), waiting.done()) == (third, False)
     held.release(third)
     await asyncio.wait_for(waiting, 1)
-    assert held.owner is second
+    assert owner(held) is second

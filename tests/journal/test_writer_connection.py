@@ -22,6 +22,7 @@ from loom.errors import (
 from loom.journal.chain import genesis
 from loom.journal.sqlite import JournalFiles, WriterOptions
 from loom.journal.sqlite import writer_connection as module
+from loom.journal.sqlite.connection import connect_writer
 from loom.journal.sqlite.staging import Tail
 from loom.journal.sqlite.writer import Writer
 from loom.journal.sqlite.writer_connection import WriterConnection
@@ -144,7 +145,7 @@ def test_opening_folds_the_log_waits_for_readers_briefly_and_says_if_one_was_in_
         reader.execute("SELECT count(*) FROM entries").fetchone()
         opened.close()
         opened = connection_to(files)
-        waited: list[str] = []
+        waited: list[int] = []
         fold = module._fold
 
         def noting(each: sqlite3.Connection) -> bool:
@@ -236,7 +237,7 @@ def test_what_may_not_be_on_the_disk_is_folded_before_it_counts(
         connection.drop()
         shell.execute("BEGIN")
         shell.execute("SELECT count(*) FROM entries").fetchone()
-        assert connection.sqlite(), "once it is settled, readers are in nobody's way"
+        connection.sqlite()  # once it is settled, readers are in nobody's way
 
 
 def test_a_drop_that_settles_nothing_does_not_forget_that_something_is_open(
@@ -264,7 +265,7 @@ def test_a_fault_while_it_is_opened_again_is_said_in_looms_words_and_keeps_no_lo
         connection.sqlite()
     assert takes_a_lock(files), full
     monkeypatch.undo()
-    assert connection.sqlite()
+    connection.sqlite()
 
 
 def test_heads_are_asked_for_again_after_a_drop(files: JournalFiles, connection: WriterConnection) -> None:
@@ -294,7 +295,7 @@ def test_an_acknowledged_entry_or_epoch_that_is_not_there_any_more_ends_all_writ
         connection.sqlite()
     assert isinstance(connection.refusal, JournalCorruptError)
     connection.refusal, connection.tail = None, Tail(0, b"", 0)
-    assert connection.sqlite()
+    connection.sqlite()
     connection.drop()
     with other(files) as shell:
         shell.execute("UPDATE writer SET epoch = 7")
@@ -355,7 +356,7 @@ def test_a_log_that_was_gone_before_it_was_looked_at_ends_all_writing(
     files: JournalFiles, connection: WriterConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection.drop()
-    connect = module.connect_writer
+    connect = connect_writer
 
     def connect_and_lose(*given: Any, **more: Any) -> sqlite3.Connection:
         found = connect(*given, **more)

@@ -328,7 +328,7 @@ def test_a_projection_goes_on_where_it_was_and_one_of_another_version_or_shape_b
     assert writer.open() == {"seen": Checkpoint("seen", 1, 3, last.entry_hash)}
     writer.close()
     newer = Seen()
-    newer.version = 2  # type: ignore[misc]
+    newer.version = 2
     writer = ViewsWriter(path, [newer])
     assert writer.open() == {"seen": Checkpoint("seen", 2, 0, b"")}
     assert writer.apply(entries()[:3])["seen"] == Checkpoint("seen", 2, 3, last.entry_hash)
