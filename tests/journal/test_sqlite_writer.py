@@ -32,7 +32,7 @@ from loom.journal.kinds import PrunedEntry
 from loom.journal.sqlite import JournalFiles, WriterOptions
 from loom.journal.sqlite import writer as module
 from loom.journal.sqlite.heads import HeadsFile
-from loom.journal.sqlite.staging import Tail
+from loom.journal.sqlite.staging import Tail, lost
 from loom.journal.sqlite.verify import verify
 from loom.journal.sqlite.writer import Writer
 from tests.journal.faulty import Faults, faulty
@@ -356,6 +356,24 @@ def test_a_full_disk_at_commit_is_settled_at_once_and_never_ends_the_writing(
     writer._connection._check_acknowledged = real  # type: ignore[method-assign]
 
 
+@pytest.mark.parametrize(("code", "outcome"), [(FULL, DiskFullError), (IOERR, AppendUnknownError)])
+def test_only_a_commit_that_may_have_reached_the_log_has_to_be_folded_before_it_is_settled(
+    path: Path, opened: Opened, faults: Faults, code: int, outcome: type[LoomError]
+) -> None:
+    """On a full disk the frame that makes it a commit was not written: no reader can be in the way."""
+    writer = opened()
+    writer.commit([notes("a/1", 0)])
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM entries").fetchone()
+        faults.plan("COMMIT", code=code)
+        (found,) = writer.commit([notes("a/1", 1)])
+        assert type(found) is outcome
+        if isinstance(found, AppendUnknownError):
+            with pytest.raises(JournalBusyError, match="being read"):
+                writer.resolve(found)
+
+
 def test_a_log_that_is_unlinked_leaves_the_batch_unknown_and_the_reason_is_kept(path: Path, opened: Opened) -> None:
     writer = opened()
     writer.commit([notes("a/1", 0)])
@@ -367,6 +385,13 @@ def test_a_log_that_is_unlinked_leaves_the_batch_unknown_and_the_reason_is_kept(
         assert "replaced or unlinked" in str(refused)
 
 
+def test_an_append_that_was_lost_with_its_writer_is_looked_for_by_its_last_sequence() -> None:
+    found = lost(notes("a/1", 3, 2), MemoryError("no more"))
+    assert isinstance(found, AppendUnknownError)
+    assert (found.journal, found.sequence, found.entry_hash) == ("a/1", 5, b"")
+    assert re.search(r"gone on from sequence \[3\] \[MemoryError\('no more'\)\]", str(found))
+
+
 # --- opening and closing ------------------------------------------------------------------------
 
 
@@ -374,7 +399,7 @@ def test_a_writer_that_cannot_be_opened_lets_go_of_the_file(path: Path, opened: 
     opened().commit([notes("a/1", 0)])
     faults.plan("SELECT entry_hash FROM entries WHERE position")
     HeadsFile(JournalFiles(path).heads).append(SimpleNamespace(position=1, entry_hash=b"h" * 32))  # type: ignore[arg-type]
-    with pytest.raises(AppendRefusedError, match="planned") as refused:
+    with pytest.raises(AppendRefusedError, match="planned"):
         opened()
     with pytest.raises(JournalCorruptError, match="rewritten at or before"):
         opened()
@@ -383,7 +408,6 @@ def test_a_writer_that_cannot_be_opened_lets_go_of_the_file(path: Path, opened: 
         writer.open()
     with pytest.raises(JournalClosedError):
         writer.head("a/1")
-    assert refused
 
 
 def test_closing_folds_the_log_and_writes_the_head_down(path: Path, opened: Opened) -> None:
@@ -489,7 +513,9 @@ def test_a_disk_that_cannot_be_asked_takes_nothing(opened: Opened, monkeypatch: 
 
     writer = opened(min_free_bytes=1)
     monkeypatch.setattr(module, "_free_bytes", fail)
-    assert kinds(writer.commit([notes("a/1", 0)])) == [AppendRefusedError]
+    (refused,) = writer.commit([notes("a/1", 0)])
+    assert isinstance(refused, AppendRefusedError)
+    assert re.search(r"journal \[.*journal.db\] \[stale handle\]", str(refused))
 
 
 def test_free_bytes_are_those_that_anybody_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -505,11 +531,19 @@ def declared(journal: str, first: int, last: int) -> Append:
     return Append("p/1", 0, [draft(entry)])
 
 
+def trust(writer: Writer) -> int:
+    """Tell whether the connection trusts the schema: only while bodies are taken away."""
+    found: int = writer._connection.sqlite().execute("PRAGMA trusted_schema").fetchone()[0]
+    return found
+
+
 def bodies(path: Path) -> list[bool]:
     return [body is not None and salt is not None for body, salt in rows(path, "body, salt")]
 
 
-def test_bodies_go_where_it_was_declared_and_nothing_of_them_is_left_in_the_files(path: Path, opened: Opened) -> None:
+def test_bodies_go_where_it_was_declared_and_nothing_of_them_is_left_in_the_files(
+    path: Path, opened: Opened, faults: Faults
+) -> None:
     writer = opened()
     writer.commit([Append("a/1", 0, [note(f"secret {number} {'x' * 3_000}") for number in range(4)])])
     writer.commit([declared("a/1", 1, 4)])
@@ -517,8 +551,9 @@ def test_bodies_go_where_it_was_declared_and_nothing_of_them_is_left_in_the_file
     assert bodies(path) == [False, True, False, True, True]
     writer.prune("a/1", 4)
     assert bodies(path) == [False, False, False, False, True]
+    assert faults.seen.index("PRAGMA secure_delete = ON") < len(faults.seen) - faults.seen[::-1].index("COMMIT")
     assert b"secret" not in b"".join(file.read_bytes() for file in path.parent.iterdir())
-    assert writer._connection.sqlite().execute("PRAGMA trusted_schema").fetchone() == (0,)
+    assert trust(writer) == 0
     assert kinds(writer.commit([notes("a/1", 4)])) == [Receipt]
     writer.close()
     assert verify(path).ok
@@ -532,7 +567,29 @@ def test_a_journal_that_went_on_is_not_pruned(path: Path, opened: Opened) -> Non
             writer.prune("a/1", until)
         assert (conflict.value.journal, conflict.value.expected, conflict.value.at) == ("a/1", until, 3)
     assert bodies(path) == [True] * 4
+    assert trust(writer) == 0
     assert kinds(writer.commit([notes("a/1", 3)])) == [Receipt], "no transaction is left open"
+
+
+def test_a_writer_that_finds_itself_fenced_while_it_prunes_leaves_the_file_to_its_successor(
+    path: Path, opened: Opened
+) -> None:
+    writer = opened()
+    writer.commit([notes("a/1", 0, 3), declared("a/1", 1, 3)])
+    later = opened()
+    with pytest.raises(WriterFencedError) as fenced:
+        writer.prune("a/1", 3)
+    assert kinds(later.commit([notes("a/1", 3)])) == [Receipt], fenced
+    assert bodies(path) == [True] * 5
+
+
+def test_a_log_that_was_lost_while_bodies_were_taken_away_is_found_out(path: Path, opened: Opened) -> None:
+    writer = opened()
+    writer.commit([notes("a/1", 0, 3), declared("a/1", 1, 3)])
+    JournalFiles(path).wal.unlink()
+    with pytest.raises(JournalCorruptError, match="replaced or unlinked"):
+        writer.prune("a/1", 3)
+    assert kinds(writer.commit([notes("a/1", 3)])) == [JournalCorruptError]
 
 
 def test_bodies_that_nobody_declared_gone_stay(path: Path, opened: Opened) -> None:
@@ -540,7 +597,8 @@ def test_bodies_that_nobody_declared_gone_stay(path: Path, opened: Opened) -> No
     writer.commit([notes("a/1", 0, 3), declared("a/1", 1, 2)])
     with pytest.raises(AppendRefusedError, match=r"\[a/1\] keeps its bodies.*declares them gone first"):
         writer.prune("a/1", 3)
-    with pytest.raises(AppendRefusedError):
+    assert trust(writer) == 0
+    with pytest.raises(AppendRefusedError, match="declares them gone first"):
         writer.prune_bodies("a/1", [(2, 3)])
     assert bodies(path) == [True] * 4
     assert kinds(writer.commit([notes("a/1", 3)])) == [Receipt]
