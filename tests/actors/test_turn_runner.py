@@ -143,10 +143,14 @@ async def test_a_turn_that_waited_in_the_mailbox_says_when_it_began(host: Host) 
 
 async def test_a_turn_that_is_driven_again_without_steps_says_that_it_is_resumed(host: Host) -> None:
     host.sequence = 4
-    turn = ready(host, replying(1))
+
+    async def code(command: Any) -> int:
+        assert host.written == [TurnResumedEntry(attempt=2)], "before its code does anything"
+        return 1
+
+    turn = ready(host, code)
     turn.attempt = 2
     assert await driven(turn) == 1
-    assert host.written[0] == TurnResumedEntry(attempt=2)
     assert len(host.written) == 2
 
 
@@ -168,6 +172,43 @@ async def test_a_turn_that_was_away_takes_its_actor_again_before_it_ends(host: H
     assert host.written[0] == TurnContinuedEntry(step=None)
 
 
+async def test_a_failed_turn_that_was_away_takes_its_actor_again_before_it_ends(host: Host) -> None:
+    async def code(command: Any) -> int:
+        turn._park()
+        raise LookupError
+
+    turn = ready(host, code)
+    await driven(turn)
+    assert [type(each) for each in host.written] == [TurnContinuedEntry, TurnFailedEntry]
+
+
+async def test_a_reply_with_declared_fields_is_journaled_sealed_and_released_plain(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = ready(host, replying(7))
+
+    async def protected(services: Any, command: Any, plain: Any, **given: Any) -> str:
+        assert (services, command, plain) == (host.services, turn.command, 7)
+        assert given == {"journal": "a/1", "command_id": "c-1", "subject": None}
+        return "sealed"
+
+    monkeypatch.setattr(turn_runner, "declared_reply", lambda cls: cls is Do)
+    monkeypatch.setattr(turn_runner, "protected_reply", protected)
+    assert await driven(turn) == 7
+    assert texts(host.written[0]) == ("turn_completed", {"reply": b'"sealed"'})
+
+
+async def test_a_new_attempt_lifts_the_marks_of_the_turns_that_it_takes_up_in_one_append(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = ready(host, replying(7))
+    monkeypatch.setattr(turn_runner, "lifting", lambda each: ("lifted",) if each is turn else ())
+    turn.taken_up = cast("Any", object())
+    assert await driven(turn) == 7
+    ((end, lifted),) = host.written
+    assert (texts(end)[0], lifted) == ("turn_completed", "lifted")
+
+
 async def test_a_reply_that_cannot_be_journaled_fails_the_turn(host: Host) -> None:
     failed = await driven(ready(host, replying(object())))
     assert isinstance(failed, ActorFailedError)
@@ -179,6 +220,7 @@ async def test_a_reply_that_cannot_be_journaled_fails_the_turn(host: Host) -> No
 
 
 async def test_a_reply_with_decisions_is_held_until_the_hook_is_done_and_the_turn_has_left(host: Host) -> None:
+    long_id = "c-1" + "0" * 20
     going, held = asyncio.Event(), list[Sequence[str]]()
 
     async def hold(decisions: Sequence[str]) -> None:
@@ -187,12 +229,13 @@ async def test_a_reply_with_decisions_is_held_until_the_hook_is_done_and_the_tur
 
     host.services.hold_reply = hold
     turn = ready(host, replying(7))
+    turn.command_id = long_id
     turn.gathered.decisions.append("d-1")
     caller = turn.reply()
     await drive(turn)
     await asyncio.sleep(0)
-    assert (held, caller.done(), host.left, host.names) == ([("d-1",)], False, [turn], ["loom-hold c-1"])
-    assert host.ends == [("c-1", host.receipt())]
+    assert (held, caller.done(), host.left, host.names) == ([("d-1",)], False, [turn], ["loom-hold c-1000000000"])
+    assert host.ends == [(long_id, host.receipt())]
     going.set()
     assert await asyncio.wait_for(caller, 1) == 7
 
@@ -441,10 +484,15 @@ async def test_a_turn_that_swallows_its_stop_ends_all_the_same(host: Host) -> No
 
 
 async def test_a_turn_that_was_stopped_before_it_began_runs_nothing(host: Host) -> None:
-    turn = ready(host, raising(AssertionError("it is not called")))
+    ran: list[Any] = []
+
+    async def code(command: Any) -> None:
+        ran.append(command)
+
+    turn = ready(host, code)
     turn.halt(NotReplayableError("stop", reason="x"))
     assert isinstance(await driven(turn), NotReplayableError)
-    assert host.written == []
+    assert (ran, host.written, host.folded) == ([], [], [])
 
 
 async def test_a_turn_that_was_let_go_is_not_stuck_and_journals_nothing(host: Host) -> None:

@@ -86,6 +86,9 @@ def test_the_directory_of_a_journal_is_made_for_its_owner_only(tmp_path: Path) -
     files.prepare()
     files.prepare()
     assert stat.S_IMODE(files.directory.stat().st_mode) == 0o700
+    (tmp_path / "file").touch()
+    with pytest.raises(JournalReadOnlyError, match=r"directory \[.*file\] cannot be made \[File exists\]"):
+        JournalFiles(tmp_path / "file" / "acme.db").prepare()
 
 
 # --- the lock -----------------------------------------------------------------------------------
@@ -94,10 +97,10 @@ def test_the_directory_of_a_journal_is_made_for_its_owner_only(tmp_path: Path) -
 def test_the_lock_is_held_by_one_and_says_by_whom(path: Path, pauses: list[float]) -> None:
     lock, other = WriterLock(path), WriterLock(path)
     assert not lock.held()
-    lock.acquire(socket="/run/x.sock")
+    lock.acquire(socket="/run/x.sock", at="now")
     assert pauses == []
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    about = {"pid": os.getpid(), "socket": "/run/x.sock"}
+    about = {"pid": os.getpid(), "socket": "/run/x.sock", "at": "now"}
     assert path.read_bytes() == json.dumps(about, sort_keys=True).encode() + b"\n"
     assert (lock.held(), other.held(), other.holder()) == (True, True, about)
     before = descriptors()
@@ -264,7 +267,7 @@ def mounts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     said: list[Any] = [MOUNTS]
 
     def read_text(path: Path, **given: Any) -> str:
-        assert str(path) == "/proc/self/mountinfo"
+        assert (str(path), given) == ("/proc/self/mountinfo", {"encoding": "utf-8", "errors": "replace"})
         if isinstance(said[0], Exception):
             raise said[0]
         return str(said[0])
@@ -289,6 +292,11 @@ def test_the_file_system_of_a_path_is_that_of_its_innermost_mount(mounts: list[A
     assert kind_of("/") is None
     mounts[0] = OSError("no /proc here")
     assert kind_of("/") is None
+
+
+def test_what_is_not_there_yet_would_lie_where_its_directory_does(tmp_path: Path, mounts: list[Any]) -> None:
+    mounts[0] = MOUNTS + f"27 22 0:25 / {tmp_path} rw - tmpfs tmpfs rw\n"
+    assert filesystem_of(tmp_path / "not" / "there" / "yet.db") == "tmpfs"
 
 
 def kind_of(path: str) -> str | None:

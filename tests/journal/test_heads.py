@@ -136,7 +136,7 @@ def test_a_file_that_is_missing_or_has_no_head_has_no_last_one(tmp_path: Path) -
     assert HeadsFile(path).last() is None
 
 
-@pytest.mark.parametrize("size", [64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, 64 * 1024 + 30])
+@pytest.mark.parametrize("size", [64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, 64 * 1024 + 30, 128 * 1024])
 def test_the_last_head_is_found_at_the_end_of_a_long_file_without_reading_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
@@ -173,6 +173,13 @@ def test_a_head_after_a_torn_line_is_on_a_line_of_its_own(tmp_path: Path) -> Non
     heads.append(head(9))
     assert path.read_bytes().splitlines() == [b"3 " + b"03" * 32, b"5 0a", b"7 " + b"07" * 32, b"9 " + b"09" * 32]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_torn_line_of_one_byte_is_ended_too(tmp_path: Path) -> None:
+    path = tmp_path / "journal.heads"
+    path.write_bytes(b"5")
+    HeadsFile(path).append(head(7))
+    assert HeadsFile(path).read() == ((head(7),), (1,), ())
 
 
 def test_a_head_that_is_written_in_part_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
