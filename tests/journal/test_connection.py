@@ -131,6 +131,16 @@ def test_a_new_journal_and_its_log_are_for_their_owner_only(path: Path, *, there
     assert modes == dict.fromkeys(("journal.db", "journal.db-wal", "journal.db-shm"), 384)
 
 
+def test_a_new_journal_is_for_its_owner_only_from_the_first_moment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "keep_private", lambda _: None)
+    before = os.umask(0)
+    try:
+        made(path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 @pytest.mark.parametrize("name", ["a?mode=ro.db", "a#b.db", "a%41.db", "a b.db"])
 def test_a_path_is_taken_as_it_is_written(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
@@ -367,8 +377,10 @@ def test_a_reader_can_change_nothing(path: Path) -> None:
         expected = {"query_only": 1, "busy_timeout": 10_000, **HARDENED}
         assert pragmas(connection, *expected) == expected
         assert connection.isolation_level is None
-        with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            connection.execute("UPDATE writer SET epoch = epoch + 1")
+        for _ in range(2):
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                connection.execute("UPDATE writer SET epoch = epoch + 1")
+            connection.execute("PRAGMA query_only = OFF")  # the file itself is opened for reading only
     with contextlib.closing(connect_reader(path, busy_timeout_s=0.5)) as connection:
         assert pragmas(connection, "busy_timeout") == {"busy_timeout": 500}
 
