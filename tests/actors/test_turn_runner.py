@@ -1,4 +1,4 @@
-"""How a turn is run to its end: what is journaled, what its caller gets, and what its actor is told, for every end."""
+"""How a turn is run to its end: what is journaled, what its caller gets, and what its actor hears, for every end."""
 
 from __future__ import annotations
 

@@ -266,7 +266,7 @@ def test_a_schema_that_was_changed_is_not_written_and_the_change_is_named(
     connect_reader(path).close()
 
 
-def test_what_was_changed_of_a_schema_is_told_apart(path: Path) -> None:
+def test_each_change_of_a_schema_is_named_for_what_it_is(path: Path) -> None:
     change(
         made(path),
         "DROP TRIGGER entries_append_only_delete",
