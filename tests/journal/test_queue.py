@@ -254,6 +254,18 @@ async def test_callers_are_let_in_as_soon_as_half_of_the_bytes_are_left() -> Non
     await asyncio.wait_for(waiting, 1)
 
 
+async def test_callers_stay_out_while_more_than_half_of_the_bytes_are_left() -> None:
+    line = queue(entries=100, size=10, batch=1)
+    line.put(append(1))
+    line.put(append(6))
+    waiting = await waits(line)
+    line.done(line.take())
+    await waits_a_little()
+    assert not waiting.done()
+    line.done(line.take())
+    await asyncio.wait_for(waiting, 1)
+
+
 async def test_a_queue_rests_while_there_is_nothing_to_do_for_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     line = queue(entries=2, size=100)
     looked: list[bool] = []

@@ -35,7 +35,7 @@ CORE: Mapping[str, tuple[str, ...]] = {
     "loom/journal/singleton.py": ("tests/journal/test_singleton.py", "tests/journal/test_following.py"),
     "loom/journal/sqlite/queue.py": ("tests/journal/test_queue.py",),
     "loom/journal/sqlite/heads.py": ("tests/journal/test_heads.py",),
-    "loom/journal/sqlite/staging.py": ("tests/journal/test_sqlite_writer.py",),
+    "loom/journal/sqlite/staging.py": ("tests/journal/test_sqlite_writer.py", "tests/journal/test_staging.py"),
     "loom/journal/sqlite/housekeeping.py": ("tests/journal/test_housekeeping.py",),
     "loom/journal/sqlite/writer_connection.py": (
         "tests/journal/test_writer_connection.py",
