@@ -102,6 +102,7 @@ def test_each_opening_takes_the_next_epoch_and_finds_the_last_entry(files: Journ
     first = connection_to(files)
     first.open()
     assert (first.epoch, first.tail, first.connected, first.refusal) == (1, Tail(0, b"", 0), True, None)
+    assert connection_to(files).tail == Tail(0, b"", 0), "before it is open it knows of no entry"
     first.close()
     last = write(files)[-1]
     again = connection_to(files)
@@ -234,6 +235,7 @@ def test_what_may_not_be_on_the_disk_is_folded_before_it_counts(
         connection.sqlite()
         assert files.wal.stat().st_size == 0
         assert connection.tail.position == (3 if grown else 0)
+        log_something(shell, connection)
         connection.drop()
         shell.execute("BEGIN")
         shell.execute("SELECT count(*) FROM entries").fetchone()
