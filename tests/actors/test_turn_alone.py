@@ -63,18 +63,12 @@ async def test_equal_steps_are_counted_and_two_in_flight_are_ambiguous(turn: Tur
             assert other == Step("look_up", "b", 0)
         with pytest.raises(AmbiguousStepError, match=r"\[look_up a\] is in flight twice in turn \[a/1#c-1\]"):
             turn.step("look_up", "a")
-        with turn.step("record", "a") as one, turn.step("record", "a") as two:
+        with turn.step("record", "a", waits=False) as one, turn.step("record", "a", waits=False) as two:
             assert (one.occurrence, two.occurrence) == (0, 1), "what waits for nothing is never in flight twice"
         assert turn.parking._busy == 1
     with turn.step("look_up", "a") as again:
         assert again == Step("look_up", "a", 1)
     assert turn.parking._busy == 0, "a step that has ended keeps no turn from being parked"
-
-
-@pytest.mark.parametrize("verb", ["evaluate", "record", "record_decision", "now", "new_id", "random"])
-async def test_verbs_that_wait_for_nothing_may_be_called_twice_at_once(turn: Turn, verb: str) -> None:
-    with turn.step(verb, "k"), turn.step(verb, "k") as second:
-        assert second.occurrence == 1
 
 
 async def test_a_key_that_is_long_is_shortened_and_stays_its_own(turn: Turn) -> None:
