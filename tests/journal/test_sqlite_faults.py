@@ -7,8 +7,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,59 +26,15 @@ from loom.errors import (
 from loom.journal import Append, Receipt
 from loom.journal.sqlite import JournalFiles, Reader, SqliteOptions, SqliteStore, WriterLock, WriterOptions
 from loom.journal.sqlite.verify import verify
+from tests.journal.faulty import Faults, faulty
 from tests.journal.support import SetClock, assert_chained, collected, environment, fill, note, notes
 
 IOERR, FULL = sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL
 
 
-@dataclass
-class Faults:
-    """What shall go wrong: for a statement that begins so, how often, with which code, before or after it was done."""
-
-    statement: str = ""
-    times: int = 0
-    code: int = IOERR
-    done_first: bool = False
-    seen: list[str] = field(default_factory=list)
-
-    def plan(self, statement: str, *, times: int = 1, code: int = IOERR, done_first: bool = False) -> None:
-        self.statement, self.times, self.code, self.done_first = statement, times, code, done_first
-
-    def strike(self, statement: str, run: Callable[[], Any]) -> Any:
-        self.seen.append(statement)
-        if not self.times or not statement.startswith(self.statement):
-            return run()
-        self.times -= 1
-        if self.done_first:
-            run()
-        error = sqlite3.OperationalError(f"planned {self.code}")
-        error.sqlite_errorcode = self.code
-        raise error
-
-
 @pytest.fixture
 def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
-    plan = Faults()
-
-    class FaultyConnection(sqlite3.Connection):
-        def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
-            return plan.strike(sql, lambda: sqlite3.Connection.execute(self, sql, *given))  # type: ignore[no-any-return]
-
-        def executemany(self, sql: str, *given: Any) -> sqlite3.Cursor:
-            return plan.strike(sql, lambda: sqlite3.Connection.executemany(self, sql, *given))  # type: ignore[no-any-return]
-
-    real = sqlite3.connect
-
-    def connect(database: str, **given: Any) -> sqlite3.Connection:
-        # Only the writer opens with mode=rw or rwc; everything else stays as it is.
-        return (
-            real(database, factory=FaultyConnection, **given)
-            if "?mode=rw" in str(database)
-            else real(database, **given)
-        )
-
-    monkeypatch.setattr(sqlite3, "connect", connect)
-    return plan
+    return faulty(monkeypatch)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.mutation.core import NOT_YET
-from tests.mutation.score import ENOUGH, equivalents
+from tests.mutation.score import ENOUGH, equivalents, state_of
 from tests.mutation.warm import ROOT
 
 __all__ = ["PAGE", "RESULT", "page"]
@@ -23,7 +23,8 @@ A mutant is the code with one small fault: a comparison, a boolean, a sum or a c
 exchanged, a statement left out, a result that is None, a handler that raises. The tests that run its line have to
 fail. Docstrings, annotations, decorators and the wording of messages are left alone. At least {enough:.0%} of the
 mutants of each module have to be found out. Mutants that do the same as the code are not tried; `equivalent.toml` in
-`tests/mutation` lists each with its reason. Seconds are those of the run on two cores, whatever else they did.
+`tests/mutation` lists each with its reason. Seconds are those of the run on two cores, whatever else they did. Modules
+may be measured in different runs: one with an asterisk was changed, or a test file that judges it was, since its run.
 
 | Module | Mutants tried | Found out | Score | Survive | No test runs them | Equivalent | Seconds |
 |---|---:|---:|---:|---:|---:|---:|---:|
@@ -52,9 +53,14 @@ def page(result: Mapping[str, Any]) -> str:
 def _row(module: Mapping[str, Any]) -> str:
     untested = sum(each["outcome"] == "untested" for each in module["left"])
     survive = len(module["left"]) - untested
-    name = f"`{module['file']}`" if "/" in module["file"] else module["file"]
+    name = f"`{module['file']}`{'' if _is_current(module) else ' *'}" if "/" in module["file"] else module["file"]
     counted = f"{module['tried']} | {module['killed']} | {module['share']:.1%} | {survive} | {untested}"
     return f"| {name} | {counted} | {module['equivalent']} | {module['seconds']:.0f} |"
+
+
+def _is_current(module: Mapping[str, Any]) -> bool:
+    """Tell whether a module and the test files that judge it are those of its run."""
+    return bool(module.get("state") == state_of(module["file"]))
 
 
 def _of_module(module: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import subprocess
@@ -16,7 +17,7 @@ from tests.mutation.core import CORE, PLANTED
 from tests.mutation.operators import Mutant, mutants_of
 from tests.mutation.warm import LEFT_OUT, ROOT, Outcome, judged, preload
 
-__all__ = ["ENOUGH", "Left", "Score", "chosen_of", "equivalents", "gone", "judge", "scored"]
+__all__ = ["ENOUGH", "Left", "Score", "chosen_of", "equivalents", "gone", "judge", "scored", "state_of"]
 
 ENOUGH = 0.9
 """The share of the mutants of a module that its tests have to find out."""
@@ -53,6 +54,8 @@ class Score:
     seconds: float = 0.0
     unfit: tuple[str, ...] = ()
     """Tests that judged nothing, as they fail where nothing is changed."""
+    state: str = ""
+    """Of which state of the module and of its test files it is: see `state_of`."""
 
     @property
     def share(self) -> float:
@@ -69,6 +72,14 @@ class Score:
         fields = {name: given for name, given in value.items() if name not in ("left", "share", "unfit")}
         left = tuple(Left(**each) for each in value["left"])
         return cls(**fields, left=left, unfit=tuple(value.get("unfit", ())))
+
+
+def state_of(file: str) -> str:
+    """Return a digest of a module of the core and of the test files that judge it, of 12 characters."""
+    digest = hashlib.sha256()
+    for name in (file, *CORE.get(file, ())):
+        digest.update(hashlib.sha256((ROOT / name).read_bytes()).digest())
+    return digest.hexdigest()[:12]
 
 
 def equivalents(file: str) -> dict[tuple[str, str], str]:
@@ -93,13 +104,14 @@ def scored(file: str, *, sample: int | None = None, seed: str = "") -> Score:
     Raises:
         RuntimeError: no test of it passes where nothing is changed.
     """
+    state = state_of(file)
     asked = [sys.executable, "-m", "tests.mutation.score", file, "" if sample is None else str(sample), seed]
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"no score of [{file}]:\n{done.stderr[-3_000:]}")
     said = done.stderr.splitlines()
     unfit = tuple(line.removeprefix(LEFT_OUT) for line in said if line.startswith(LEFT_OUT))
-    return replace(Score.of_json(json.loads(done.stdout.splitlines()[-1])), unfit=unfit)
+    return replace(Score.of_json(json.loads(done.stdout.splitlines()[-1])), unfit=unfit, state=state)
 
 
 def judge(file: str, tests: Sequence[str], mutants: Sequence[Mutant], equivalent: int) -> Score:

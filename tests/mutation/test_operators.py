@@ -12,7 +12,7 @@ import pytest
 from tests.mutation.core import CORE, NOT_YET, PLANTED
 from tests.mutation.operators import mutants_of, mutated
 from tests.mutation.page import page
-from tests.mutation.score import Left, Score, chosen_of, equivalents, gone
+from tests.mutation.score import Left, Score, chosen_of, equivalents, gone, state_of
 from tests.mutation.warm import ROOT
 
 
@@ -121,14 +121,35 @@ def test_a_sample_is_the_same_for_a_seed_and_another_for_another() -> None:
 
 def test_the_page_has_each_module_each_survivor_and_each_equivalent_mutant() -> None:
     left = (Left("f", 3, "1 → 2", "survived"), Left("", 1, "A = 1 → A = 2", "untested"))
-    result = {
-        "modules": [Score("loom/proof/tree.py", tried=10, killed=8, timeouts=1, equivalent=4, left=left).as_json()]
-    }
-    text = page(result)
+    file = "loom/proof/tree.py"
+    score = Score(file, tried=10, killed=8, timeouts=1, equivalent=4, left=left, state=state_of(file))
+    text = page({"modules": [score.as_json()]})
     assert "| `loom/proof/tree.py` | 10 | 8 | 80.0% | 1 | 1 | 4 | 0 |\n| all of them | 10 | 8 | 80.0% |" in text
     assert "- `f`: `1 → 2`\n- at import: `A = 1 → A = 2` (no test runs it)" in text
     assert all(reason in text for reason in equivalents("loom/proof/tree.py").values())
     assert all(f"- `{file}`: {why}" in text for file, why in NOT_YET.items())
+
+
+def test_a_module_that_was_changed_since_its_run_or_whose_tests_were_is_marked_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.mutation.score.ROOT", tmp_path)
+    monkeypatch.setattr("tests.mutation.score.CORE", {"a/x.py": ("a/test_x.py",)})
+    (tmp_path / "a").mkdir()
+    for name in ("x.py", "test_x.py"):
+        (tmp_path / "a" / name).write_text(name, encoding="utf-8")
+    measured = Score("a/x.py", tried=10, killed=9, timeouts=0, equivalent=0, left=(), state=state_of("a/x.py"))
+    assert "| `a/x.py` | 10 |" in page({"modules": [measured.as_json()]})
+    assert "| `a/x.py` * | 10 |" in page({"modules": [{**measured.as_json(), "state": ""}]})
+    for name in ("x.py", "test_x.py"):
+        (tmp_path / "a" / name).write_text("changed", encoding="utf-8")
+        assert "| `a/x.py` * | 10 |" in page({"modules": [measured.as_json()]})
+        (tmp_path / "a" / name).write_text(name, encoding="utf-8")
+
+
+def test_no_module_is_both_measured_and_not_yet() -> None:
+    assert not [file for file in CORE for other in NOT_YET if file == other or file.startswith(f"{other}/")]
+    assert all((ROOT / name).exists() for name in (*CORE, *NOT_YET))
 
 
 def test_a_score_is_what_was_found_out_of_what_was_tried() -> None:

@@ -109,8 +109,6 @@ class AppendQueue:
             return
         turn: asyncio.Future[None] = self._loop.create_future()
         self._for_room.append(turn)
-        if self._free() > 0:
-            self._loop.call_soon(self._let_in)
         await turn
 
     def _free(self) -> int:

@@ -164,20 +164,21 @@ class Writer:
             self._connection.check_epoch()
             found = connection.execute(_LAST, (journal,)).fetchone()[0]
             if last is not None and found != last:
-                connection.execute("ROLLBACK")
                 raise SequenceConflictError(journal=journal, expected=last, at=found)
             connection.executemany(_PRUNE, [(journal, first, until) for first, until in ranges])
             connection.execute("COMMIT")
             self._connection.check_identity()
             connection.execute("PRAGMA trusted_schema = OFF")
             self._housekeeping.after_prune()
-        except sqlite3.IntegrityError as error:
-            self._connection.drop()
-            raise AppendRefusedError(
-                f"journal [{journal}] keeps its bodies [{error}]; expected an entry that declares them gone first"
-            ) from error
+        except LoomError:
+            self._connection.drop()  # with what it has begun, and its trust in the schema
+            raise
         except sqlite3.Error as error:
             self._connection.drop()  # the outcome is unknown: pruning again is harmless
+            if isinstance(error, sqlite3.IntegrityError):
+                raise AppendRefusedError(
+                    f"journal [{journal}] keeps its bodies [{error}]; expected an entry that declares them gone first"
+                ) from error
             raise explained(error, self._files.journal, writing=True) from error
 
     def close(self) -> None:
