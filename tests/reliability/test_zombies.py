@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from loom.errors import JournalBusyError
 from loom.journal.postgres import PostgresStore
 from loom.journal.postgres.verify import verify_server
 from tests.journal.support import notes
-from tests.postgres_server import Place, Server
+from tests.postgres_server import Place
 from tests.reliability.board import Tally, row
 from tests.reliability.forks import Forked, Zygote
 
@@ -20,13 +18,6 @@ ROUNDS = 6
 JOURNAL = "a/1"
 _OF_ZOMBIE = "SELECT position FROM entries WHERE journal = $1 AND position > $2 AND convert_from(body, 'UTF8') LIKE $3"
 _LIKE = '%"' + "x" * 60 + '"%'
-
-
-@pytest.fixture
-async def place(postgres: Server, tmp_path: Path) -> AsyncIterator[Place]:
-    place = Place(postgres, tmp_path)
-    yield place
-    await place.close()
 
 
 @row("R17")
@@ -74,8 +65,11 @@ async def overtake(place: Place, zombie: Forked, tally: Tally, *, appends: int) 
         try:
             at = (await store.acquire(JOURNAL)).sequence
             break
-        except JournalBusyError:  # it was stopped in the middle of a transaction
+        except JournalBusyError:  # it was stopped in the middle of a transaction, which has to end before the next stop
+            before = await store.refresh()
             zombie.signal(signal.SIGCONT)
+            while await store.refresh() == before:
+                await asyncio.sleep(0.001)
     fence = await store.refresh()
     written = 0
     while written < appends:
