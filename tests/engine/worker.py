@@ -258,7 +258,7 @@ def forked(log: str) -> None:
 
 
 def run(wire: socket.socket) -> None:
-    """Be a node that is told what it is set to over the wire."""
+    """Be a node that reads over the wire what it is set to."""
     given = b""
     while not given.endswith(b"\n"):
         given += wire.recv(1)
