@@ -7,8 +7,7 @@ import contextlib
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ import pytest
 from tests.engine.cluster import Cluster
 from tests.engine.kills import VICTIMS, Kill, kill, not_once, said_of
 from tests.engine.worker import Worker
-from tests.postgres_server import Place, Server, why_missing
+from tests.postgres_server import Server, served
 from tests.reliability.board import Tally, row
 from tests.reliability.forks import Zygote
 
@@ -30,34 +29,8 @@ _THINK_S = 3.0
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    if (why := why_missing()) is not None:
-        pytest.skip(why)
-    server = Server(settings={"fsync": "on"})
-    try:
-        yield server.make()
-    finally:
-        server.remove()
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Zygote]:
-    """A process that has imported what a node imports, and is forked for each."""
-    with Zygote(module="tests.engine.worker") as forking:
-        yield forking
-
-
-@asynccontextmanager
-async def nodes(server: Server, forks: Zygote, directory: Path, **wrong: tuple[str, ...]) -> AsyncIterator[Cluster]:
-    """Start two nodes, which may be wrong on purpose."""
-    place = Place(server, directory)
-    cluster = Cluster(place, directory, count=2, zygote=forks)
-    cluster.wrong.update(wrong)
-    try:
-        await cluster.start()
-        yield cluster
-    finally:
-        await cluster.close()
-        await place.close()
+    with served({"fsync": "on"}) as server:
+        yield server
 
 
 @pytest.mark.seconds(30)
@@ -67,7 +40,8 @@ async def test_turns_under_way_on_what_is_killed_have_one_decision_and_one_end(
     server: Server, forks: Zygote, tmp_path: Path, tally: Tally
 ) -> None:
     done: dict[str, list[Kill]] = {what: [] for what in VICTIMS}
-    async with nodes(server, forks, tmp_path) as cluster:
+    async with Cluster(server, tmp_path, count=2, zygote=forks) as cluster:
+        await cluster.start()
         for nth in range(KILLS * len(VICTIMS)):
             what = VICTIMS[nth % len(VICTIMS)]
             async with asyncio.timeout(120):
@@ -119,7 +93,9 @@ async def _stopped(
     Both have all the rest of a turn queued before the first append of it is answered: what comes later in such a queue
     fits, where nothing but sequences is checked.
     """
-    async with nodes(server, forks, directory, n0=victim, n1=heir) as cluster:
+    wrong = {"n0": victim, "n1": heir}
+    async with Cluster(server, directory, count=2, zygote=forks, wrong=wrong) as cluster:
+        await cluster.start()
         old, new = cluster.workers["n0"], cluster.workers["n1"]
         keys = await old.do(mine=[f"k{at}" for at in range(2 * STOPPED + 8)])
         command = {"id": "c-1", "think_s": _THINK_S, "thinks": 1, "apart_s": 0.01}
