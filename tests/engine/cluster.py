@@ -147,13 +147,12 @@ class Cluster:
         return found
 
     @asynccontextmanager
-    async def held_up(self, seconds: float) -> AsyncIterator[None]:
-        """Hold up all appends for a while: what is done meanwhile is queued in the nodes."""
+    async def held_up(self) -> AsyncIterator[None]:
+        """Hold up all appends: what is done meanwhile is queued in the nodes."""
         connection = await self.place.connect()
         async with connection.transaction():
             await connection.execute("SELECT 1 FROM tail FOR UPDATE")
             yield
-            await asyncio.sleep(seconds)
         await connection.close()
 
     async def received(self, keys: Collection[str], command_id: str) -> int:
