@@ -49,7 +49,10 @@ async def test_nothing_costs_a_fifth_more_than_the_committed_ratio_to_a_raw_peer
     tally.control(trials=1, found=slow.ratio > WORSE * ratio)
 
 
-@pytest.mark.skipif("LOOM_NIGHTLY" not in os.environ, reason="the absolute bars are measured at night: LOOM_NIGHTLY=1")
+@pytest.mark.skipif(
+    "LOOM_NIGHTLY" not in os.environ,
+    reason=f"the absolute bars, and recovery of {RECOVERED:,} entries, are measured at night: LOOM_NIGHTLY=1",
+)
 @pytest.mark.timeout(1_800)
 @row("R40")
 async def test_the_bars_of_latency_and_throughput(tmp_path: Path, tally: Tally) -> None:
