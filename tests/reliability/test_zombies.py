@@ -6,6 +6,8 @@ import asyncio
 import signal
 from pathlib import Path
 
+import pytest
+
 from loom.errors import JournalBusyError
 from loom.journal.postgres import PostgresStore
 from loom.journal.postgres.verify import verify_server
@@ -20,6 +22,8 @@ _OF_ZOMBIE = "SELECT position FROM entries WHERE journal = $1 AND position > $2 
 _LIKE = '%"' + "x" * 60 + '"%'
 
 
+@pytest.mark.seconds(20)
+@pytest.mark.timeout(300)
 @row("R17")
 async def test_on_a_server_a_writer_that_was_overtaken_while_it_was_stopped_writes_nothing_more(
     place: Place, tally: Tally, zygote: Zygote, tmp_path: Path
