@@ -57,6 +57,7 @@ async def test_what_two_nodes_do_at_once_has_one_answer(
 
 
 @pytest.mark.seconds(5)
+@pytest.mark.timeout(120 + 20 * TIMES)
 @row("R46")
 async def test_many_processes_that_open_an_empty_schema_at_once_make_one_journal(
     server: Server, tmp_path: Path, tally: Tally
