@@ -18,7 +18,7 @@ from loom import Loom
 from tests import postgres_server, restate_server
 from tests.engine.cluster import Cluster
 from tests.engine.worker import Desk, rate
-from tests.postgres_server import Place, Server
+from tests.postgres_server import Server, served
 
 _IN_FLIGHT = 64
 
@@ -26,36 +26,25 @@ _IN_FLIGHT = 64
 async def measure(*, seconds: float) -> dict[str, dict[str, float]]:
     """Return turns a second, and the CPU of the process that asks, by what was measured."""
     found: dict[str, dict[str, float]] = {}
-    server = Server()
-    server.make()
-    with tempfile.TemporaryDirectory(prefix="loom-engine-") as directory:
+    with served() as server, tempfile.TemporaryDirectory(prefix="loom-engine-") as directory:
         path = Path(directory)
-        place = Place(server, path)
-        try:
-            async with Loom.open(f"sqlite:///{path}/sqlite/journal.db", actors=[Desk], by="ops") as loom:
-                found["SQLite, one process"] = await rate(loom, seconds, _IN_FLIGHT, "s")
-            for engine in ("leases", "restate"):
-                if engine == "restate" and restate_server.why_missing() is not None:
-                    continue
-                found |= await _of_engine(engine, server, path / engine, seconds)
-        finally:
-            await place.close()
-            server.remove()
+        async with Loom.open(f"sqlite:///{path}/sqlite/journal.db", actors=[Desk], by="ops") as loom:
+            found["SQLite, one process"] = await rate(loom, seconds, _IN_FLIGHT, "s")
+        (path / "alone").mkdir()
+        async with Cluster(server, path / "alone", count=1) as alone:
+            await alone.start()
+            found["PostgreSQL, one process"] = await _rate(alone, seconds, "p")
+        for engine in ("leases", "restate"):
+            if engine == "restate" and restate_server.why_missing() is not None:
+                continue
+            found |= await _of_engine(engine, server, path / engine, seconds)
     return found
 
 
 async def _of_engine(engine: str, server: Server, path: Path, seconds: float) -> dict[str, dict[str, float]]:
     path.mkdir()
-    place = Place(server, path)
     found: dict[str, dict[str, float]] = {}
-    if engine == "leases":
-        alone = Cluster(place, path, count=1)
-        await alone.start()
-        found["PostgreSQL, one process"] = await _rate(alone, seconds, "p")
-        await alone.close()
-        (path / "leases.db").unlink()
-    cluster = Cluster(place, path, restate=engine == "restate")
-    try:
+    async with Cluster(server, path, restate=engine == "restate") as cluster:
         await cluster.start()
         await _rate(cluster, 1.0, "a")  # places the actors
         found[f"{engine}, three nodes"] = await _rate(cluster, seconds, "a")
@@ -66,9 +55,6 @@ async def _of_engine(engine: str, server: Server, path: Path, seconds: float) ->
             "turns_per_s": sum(each["turns_per_s"] for each in placed),
             "cpu": placed[0]["cpu"],
         }
-    finally:
-        await cluster.close()
-        await place.close()
     return found
 
 

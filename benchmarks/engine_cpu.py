@@ -13,12 +13,13 @@ import pstats
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from tests.engine.cluster import Cluster
 from tests.engine.worker import opened, rate
-from tests.postgres_server import Place, Server
+from tests.postgres_server import served
 
 _IN_FLIGHT = 64
 
@@ -31,12 +32,8 @@ def cpu_s(pid: int) -> float:
 
 async def measure(seconds: float) -> None:
     """Print CPU milliseconds a turn, by process, with actors here and there."""
-    server = Server()
-    server.make()
-    with tempfile.TemporaryDirectory(prefix="loom-engine-") as directory:
-        place = Place(server, Path(directory))
-        cluster = Cluster(place, Path(directory), count=2)
-        try:
+    with served() as server, tempfile.TemporaryDirectory(prefix="loom-engine-") as directory:
+        async with Cluster(server, Path(directory), count=2) as cluster:
             await cluster.start()
             n0, n1 = cluster.workers["n0"], cluster.workers["n1"]
             for where, node in (("n0", n0), ("n1", n1)):
@@ -53,31 +50,25 @@ async def measure(seconds: float) -> None:
                 used = {name: (cpu_s(pid) - before[name]) * 1_000 / turns for name, pid in pids.items()}
                 shown = ", ".join(f"{name} {each:.2f} ms" for name, each in used.items())
                 print(f"asked on n0, actors of {where}: {shown} of CPU a turn; {turns / took:.0f} turns/s")
-        finally:
-            await cluster.close()
-            await place.close()
-            server.remove()
 
 
 async def profile(seconds: float) -> None:
     """Print where the CPU time of a node goes whose actors live there."""
-    server = Server()
-    server.make()
-    with tempfile.TemporaryDirectory(prefix="loom-engine-") as directory:
-        place = Place(server, Path(directory))
-        cluster = Cluster(place, Path(directory), count=1)
-        given = {"url": place.text, "directory": directory, "node": "n0", "nodes": cluster.nodes, "key": "k" * 40}
-        try:
-            async with opened({**given, "leases": f"{directory}/leases.db"}) as loom:
+    with served() as server, tempfile.TemporaryDirectory(prefix="loom-engine-") as directory:
+        async with Cluster(server, Path(directory), count=1) as cluster:
+            given: dict[str, Any] = {
+                "url": cluster.place.text,
+                "directory": directory,
+                "leases": f"{directory}/leases.db",
+            }
+            given |= {"node": "n0", "nodes": cluster.nodes, "key": "k" * 40}
+            async with opened(given) as loom:
                 await rate(loom, 1.0, _IN_FLIGHT, "p")
                 profiler = cProfile.Profile(time.process_time)
                 profiler.enable()
                 print(await rate(loom, seconds, _IN_FLIGHT, "p"))
                 profiler.disable()
             pstats.Stats(profiler).sort_stats("cumulative").print_stats(r"loom|asyncpg|send|execute|fsync|epoll", 60)
-        finally:
-            await place.close()
-            server.remove()
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from loom.journal.sqlite.connection import SCHEMA
 
-__all__ = ["appends_per_second", "one_row_commit_s", "validate_json_per_second"]
+__all__ = ["appends_per_second", "one_row_commit_s", "one_row_commits_s", "validate_json_per_second"]
 
 _INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -58,18 +59,20 @@ def appends_per_second(path: Path, *, count: int, batch: int, body: bytes) -> fl
     return count / elapsed
 
 
+def one_row_commits_s(path: Path, *, count: int, body: bytes) -> Generator[float, None, None]:
+    """Commit `count` transactions of one row, and yield the seconds that each took."""
+    with closing(_connection(path)) as connection:
+        for row in _rows(count, 1, body):
+            began = time.perf_counter()
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(_INSERT, row)
+            connection.execute("COMMIT")
+            yield time.perf_counter() - began
+
+
 def one_row_commit_s(path: Path, *, count: int, body: bytes) -> list[float]:
     """Return the seconds that each of `count` transactions of one row took."""
-    connection = _connection(path)
-    took = []
-    for row in _rows(count, 1, body):
-        began = time.perf_counter()
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(_INSERT, row)
-        connection.execute("COMMIT")
-        took.append(time.perf_counter() - began)
-    connection.close()
-    return took
+    return list(one_row_commits_s(path, count=count, body=body))
 
 
 def validate_json_per_second(rows: Sequence[tuple[type, bytes]]) -> float:

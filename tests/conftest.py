@@ -6,14 +6,15 @@ Hypothesis tries the same examples every time; `--hypothesis-profile=explore` lo
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import settings
 
 from tests.on_postgres import ON_POSTGRES, journals_on, why_skipped
-from tests.postgres_server import Server, why_missing
+from tests.postgres_server import Place, Server, served
 
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.register_profile("explore", deadline=None, max_examples=1_000, print_blob=True)
@@ -47,13 +48,16 @@ def _set_levels() -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """A PostgreSQL server for all tests of this process; they are skipped where the machine has none."""
-    if (why := why_missing()) is not None:
-        pytest.skip(why)
-    server = Server()
-    try:
-        yield server.make()
-    finally:
-        server.remove()
+    with served() as server:
+        yield server
+
+
+@pytest.fixture
+async def place(postgres: Server, tmp_path: Path) -> AsyncIterator[Place]:
+    """A workspace on that server, with a schema of its own."""
+    place = Place(postgres, tmp_path)
+    yield place
+    await place.close()
 
 
 @pytest.fixture(autouse=True)

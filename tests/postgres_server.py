@@ -19,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+import unittest
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -190,6 +192,22 @@ class Server:
         )
         if done.returncode:
             raise RuntimeError(f"{name} failed: {done.stdout}{done.stderr}")
+
+
+@contextmanager
+def served(settings: dict[str, str] | None = None) -> Iterator[Server]:
+    """Make and start a server, with further settings; it is removed at the end.
+
+    Raises:
+        unittest.SkipTest: no server can be started here; a test or a fixture that needs one is skipped.
+    """
+    if (why := why_missing()) is not None:
+        raise unittest.SkipTest(why)
+    server = Server(settings=settings)
+    try:
+        yield server.make()
+    finally:
+        server.remove()
 
 
 def as_user(user: pwd.struct_passwd | None, command: list[str]) -> list[str]:

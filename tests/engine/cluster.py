@@ -7,15 +7,15 @@ import contextlib
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from loom.journal import Recorded
 from tests.engine.ports import free_ports
 from tests.engine.worker import Worker
-from tests.postgres_server import Place
+from tests.postgres_server import Place, Server
 from tests.reliability.forks import Zygote
 from tests.restate_server import RestateServers
 
@@ -25,12 +25,24 @@ KEY = "the key that all nodes of the tests share"
 
 
 class Cluster:
-    """Nodes `n0`, `n1`, … in processes of their own; `close` it."""
+    """Nodes `n0`, `n1`, … in processes of their own, on a schema of their own; `async with` ends them."""
 
     def __init__(
-        self, place: Place, directory: Path, *, count: int = 3, restate: bool = False, zygote: Zygote | None = None
+        self,
+        server: Server,
+        directory: Path,
+        *,
+        count: int = 3,
+        restate: bool = False,
+        zygote: Zygote | None = None,
+        wrong: Mapping[str, tuple[str, ...]] | None = None,
+        routing: bool = False,
     ) -> None:
-        self.place = place
+        """Make it of `count` nodes, with the wing of `routing` or without.
+
+        `wrong` says how nodes are wrong on purpose, by name: see `tests.engine.wrong`. A `zygote` forks them.
+        """
+        self.place = Place(server, directory)
         self._zygote = zygote
         self._directory = directory
         ports = free_ports(count + 4)
@@ -39,18 +51,26 @@ class Cluster:
             RestateServers(count=count, ports=ports[count : count + 3], worker_port=ports[-1]) if restate else None
         )
         self.workers: dict[str, Worker] = {}
-        self.wrong: dict[str, tuple[str, ...]] = {}
-        """How nodes are wrong on purpose, by name: see `tests.engine.wrong`."""
-        self.routing = False
-        """Whether the nodes have the wing of routing."""
+        self._wrong = dict(wrong or {})
+        self._routing = routing
 
-    async def start(self) -> None:
-        """Start the servers, and then all nodes at once."""
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End all nodes and servers, and take the tables away."""
+        await asyncio.gather(*(each.close() for each in self.workers.values()))
+        if self.servers is not None:
+            self.servers.stop()
+        await self.place.close()
+
+    async def start(self, *names: str) -> None:
+        """Start the servers, and then all nodes at once, or those of some `names`."""
         if self.servers is not None:
             for at in range(len(self.nodes)):
                 self.servers.start(at)
             await asyncio.to_thread(self.servers.ready)
-        await asyncio.gather(*(self.start_node(name) for name in self.nodes))
+        await asyncio.gather(*(self.start_node(name) for name in names or self.nodes))
         if self.servers is not None:
             async with asyncio.timeout(60):
                 for at in range(len(self.nodes)):
@@ -65,9 +85,9 @@ class Cluster:
             "node": name,
             "nodes": self.nodes,
             "key": KEY,
-            "wrong": self.wrong.get(name, ()),
+            "wrong": self._wrong.get(name, ()),
             "newer": newer,
-            "routing": self.routing,
+            "routing": self._routing,
         }
         if self.servers is None:
             given["leases"] = str(self._directory / "leases.db")
@@ -127,13 +147,12 @@ class Cluster:
         return found
 
     @asynccontextmanager
-    async def held_up(self, seconds: float) -> AsyncIterator[None]:
-        """Hold up all appends for a while: what is done meanwhile is queued in the nodes."""
+    async def held_up(self) -> AsyncIterator[None]:
+        """Hold up all appends: what is done meanwhile is queued in the nodes."""
         connection = await self.place.connect()
         async with connection.transaction():
             await connection.execute("SELECT 1 FROM tail FOR UPDATE")
             yield
-            await asyncio.sleep(seconds)
         await connection.close()
 
     async def received(self, keys: Collection[str], command_id: str) -> int:
@@ -156,9 +175,3 @@ class Cluster:
                 found.setdefault((each.journal, each.command_id), Counter())[each.kind] += 1
         await store.close()
         return found
-
-    async def close(self) -> None:
-        """End all nodes and servers."""
-        await asyncio.gather(*(each.close() for each in self.workers.values()))
-        if self.servers is not None:
-            self.servers.stop()

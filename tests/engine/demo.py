@@ -17,7 +17,7 @@ from rich.console import Console
 
 from tests import postgres_server, restate_server
 from tests.engine.cluster import Cluster
-from tests.postgres_server import Place, Server
+from tests.postgres_server import served
 
 _PATIENCE_S = 180.0
 
@@ -83,19 +83,10 @@ async def main() -> int:
     restate = restate_server.why_missing() is None
     engine = "Restate, a server on each" if restate else "leases, as Restate is not installed"
     console.print(f"Three nodes on the loopback, one journal in PostgreSQL; engine: {engine}. Starting …")
-    server = Server()
-    server.make()
-    with tempfile.TemporaryDirectory(prefix="loom-cluster-") as directory:
-        place = Place(server, Path(directory))
-        cluster = Cluster(place, Path(directory), restate=restate)
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                await cluster.start()
-                await tell(cluster, console)
-        finally:
-            await cluster.close()
-            await place.close()
-            server.remove()
+    with served() as server, tempfile.TemporaryDirectory(prefix="loom-cluster-") as directory:
+        async with Cluster(server, Path(directory), restate=restate) as cluster, asyncio.timeout(_PATIENCE_S):
+            await cluster.start()
+            await tell(cluster, console)
     return 0
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.engine.cluster import Cluster
-from tests.postgres_server import Place, Server
+from tests.postgres_server import served
 
 __all__ = ["VICTIMS", "Kill", "kill", "not_once", "of_share", "said_of"]
 
@@ -129,23 +129,15 @@ def said_of(what: str, kills: list[Kill]) -> str:
 
 async def campaign(*, engine: str, what: str, kills: int, nodes: int) -> bool:
     """Run it, print what came of it, and return whether each command has one decision and one end."""
-    server = Server(settings={"fsync": "on"})
-    server.make()
     done: list[Kill] = []
-    with tempfile.TemporaryDirectory(prefix="loom-kills-") as directory:
-        place = Place(server, Path(directory))
-        cluster = Cluster(place, Path(directory), count=nodes, restate=engine == "restate")
-        try:
+    with served({"fsync": "on"}) as server, tempfile.TemporaryDirectory(prefix="loom-kills-") as directory:
+        async with Cluster(server, Path(directory), count=nodes, restate=engine == "restate") as cluster:
             await cluster.start()
             for nth in range(kills):
                 async with asyncio.timeout(120):
                     done.append(await kill(cluster, what, nth))
                 print(f"{engine} {nth + 1}: {done[-1]}", flush=True)
             turns = await cluster.turns()
-        finally:
-            await cluster.close()
-            await place.close()
-            server.remove()
     wrong, resumed = not_once(turns), sum(each["turn_resumed"] for each in turns.values())
     print(said_of(what, done))
     print(f"{engine}: {len(turns)} commands, {resumed} turns resumed; not exactly one decision and one end: {wrong}")

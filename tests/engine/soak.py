@@ -21,7 +21,7 @@ import psutil
 
 from tests.engine.cluster import Cluster
 from tests.engine.kills import not_once
-from tests.postgres_server import Place, Server
+from tests.postgres_server import served
 
 __all__ = ["Seen", "grown", "soak"]
 
@@ -44,20 +44,12 @@ class Seen(NamedTuple):
 
 async def soak(*, seconds: float, seed: int) -> list[str]:
     """Run it and print what was seen; return what is wrong."""
-    server = Server(settings={"fsync": "on"})
-    server.make()
     dice = random.Random(seed)
-    with tempfile.TemporaryDirectory(prefix="loom-soak-") as directory:
-        place = Place(server, Path(directory))
-        cluster = Cluster(place, Path(directory), count=2)
-        try:
+    with served({"fsync": "on"}) as server, tempfile.TemporaryDirectory(prefix="loom-soak-") as directory:
+        async with Cluster(server, Path(directory), count=2) as cluster:
             await cluster.start()
             seen, asked, kills = await _pressed(cluster, seconds, dice)
             turns = await cluster.turns()
-        finally:
-            await cluster.close()
-            await place.close()
-            server.remove()
     twice = not_once(turns)
     print(
         f"{asked} commands answered, {kills} kills, {len(turns)} turns; not exactly one decision and one end: {twice}"

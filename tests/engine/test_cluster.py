@@ -12,7 +12,7 @@ import pytest
 
 from tests import restate_server
 from tests.engine.cluster import Cluster
-from tests.postgres_server import Place, Server
+from tests.postgres_server import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -22,14 +22,9 @@ async def cluster(request: pytest.FixtureRequest, postgres: Server, tmp_path: Pa
     restate = request.param == "restate"
     if restate and (why := restate_server.why_missing()) is not None:
         pytest.skip(why)
-    place = Place(postgres, tmp_path)
-    cluster = Cluster(place, tmp_path, restate=restate)
-    try:
+    async with Cluster(postgres, tmp_path, restate=restate) as cluster:
         await cluster.start()
         yield cluster
-    finally:
-        await cluster.close()
-        await place.close()
 
 
 async def test_an_approval_asked_on_one_node_is_granted_on_another_after_its_owner_was_killed(cluster: Cluster) -> None:
@@ -103,24 +98,24 @@ async def test_what_waits_for_a_time_comes_once_though_the_node_that_waits_is_ki
     await asyncio.gather(*(one.do(ask=f"t{at}", id="c-0") for at in range(9)))
     homes = {f"t{at}": await cluster.home_of(f"t{at}") for at in range(9)}
     victim = max(set(homes.values()), key=list(homes.values()).count)
-    sleeper, asker, told = [key for key, home in homes.items() if home == victim][:3]
+    sleeper, asker, later = [key for key, home in homes.items() if home == victim][:3]
     other = next(name for name in cluster.nodes if name != victim)
     due = time.monotonic() + 8.0
     waiting = [
         asyncio.create_task(cluster.workers[other].do(nap=sleeper, what="sleep", seconds=8.0)),
         asyncio.create_task(cluster.workers[other].do(nap=asker, what="deadline", seconds=8.0)),
     ]
-    await cluster.workers[other].do(tell=told, after_s=8.0)
+    await cluster.workers[other].do(tell=later, after_s=8.0)
     while await cluster.received([sleeper], f"nap-{sleeper}") + await cluster.received([asker], f"nap-{asker}") < 2:
         await asyncio.sleep(0.05)
     cluster.workers[victim].kill()
     async with asyncio.timeout(60):
         assert await asyncio.gather(*waiting) == ["slept", "denied"]
         assert time.monotonic() >= due
-        while not (turns := await cluster.turns())[f"desk/{told}", f"tell-{told}"]["turn_completed"]:
+        while not (turns := await cluster.turns())[f"desk/{later}", f"tell-{later}"]["turn_completed"]:
             await asyncio.sleep(0.2)
     assert time.monotonic() >= due
-    for key, command in ((sleeper, "nap"), (asker, "nap"), (told, "tell")):
+    for key, command in ((sleeper, "nap"), (asker, "nap"), (later, "tell")):
         assert turns[f"desk/{key}", f"{command}-{key}"]["turn_completed"] == 1
 
 

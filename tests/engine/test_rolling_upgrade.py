@@ -17,21 +17,16 @@ from loom.journal.kinds import TurnCompletedEntry
 from loom.journal.postgres import PostgresReader
 from tests.engine.cluster import Cluster
 from tests.engine.newer import LEVEL, SCHEMA
-from tests.postgres_server import PASSWORD, QUOTED, Place, Server
+from tests.postgres_server import PASSWORD, QUOTED, Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
 async def cluster(postgres: Server, tmp_path: Path) -> AsyncIterator[Cluster]:
-    place = Place(postgres, tmp_path)
-    cluster = Cluster(place, tmp_path, count=2)
-    try:
+    async with Cluster(postgres, tmp_path, count=2) as cluster:
         await cluster.start()
         yield cluster
-    finally:
-        await cluster.close()
-        await place.close()
 
 
 async def test_a_rolling_upgrade_writes_the_new_shapes_after_the_floor_was_raised_alone(cluster: Cluster) -> None:

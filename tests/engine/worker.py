@@ -26,6 +26,9 @@ from loom.config import JournalConfig, LoomConfig, Section
 from loom.engine import ClusterConfig, RestateConfig
 from loom.errors import LoomError
 from loom.identity import Identity
+from loom.journal.kinds import TurnCompletedEntry
+from loom.journal.postgres import PostgresStore
+from loom.journal.store import JournalStore
 from loom.routing import extension as routing
 from loom.runtime import Loom
 from tests.engine.leases import leases_at
@@ -186,11 +189,20 @@ async def answer(loom: Loom, given: dict[str, Any]) -> Any:
             return loom.engine.ownership.mine(journal)
         case {"running": _}:
             return sum(len(cell.turns) for cell in loom.actors.cells())
+        case {"ending": _}:
+            return ends_queued(loom.store)
         case {"rate": float(seconds), "in_flight": int(flight), "tag": str(tag)}:
             return await rate(loom, seconds, flight, tag)
         case {"placing": int(count), "tag": str(tag)}:
             return await placing(loom, count, tag)
     raise ValueError(f"not understood: {given}")
+
+
+def ends_queued(store: JournalStore) -> int:
+    """Return how many ends of turns wait to be written, behind the batch that is being written."""
+    assert isinstance(store, PostgresStore)
+    waiting = store._pump.queue._waiting
+    return sum(draft.kind == TurnCompletedEntry.kind for each in waiting for draft in each.drafts)
 
 
 async def rate(loom: Loom, seconds: float, flight: int, tag: str) -> dict[str, float]:
@@ -258,7 +270,7 @@ def forked(log: str) -> None:
 
 
 def run(wire: socket.socket) -> None:
-    """Be a node that is told what it is set to over the wire."""
+    """Be a node that reads over the wire what it is set to."""
     given = b""
     while not given.endswith(b"\n"):
         given += wire.recv(1)

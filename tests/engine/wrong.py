@@ -3,6 +3,9 @@
 `believes`: the engine never notices that its actors were taken. `no-fence`: it takes actors of another node, and does
 not fence that one. Both leave safety to the journal alone. `no-epoch`: appends are checked by their sequence, and by
 nothing else. `revives`: a cell that was fenced is woken again here.
+
+`piecemeal` is slow, and not wrong: an entry is not added to an append that waits already. What was queued behind an
+append that is refused is then tried by itself.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from contextlib import closing
 from loom.actors import ActorSystem
 from loom.actors.cell import Cell
 from loom.journal.postgres import staging
+from loom.journal.sqlite.queue import AppendQueue, Waiting
+from loom.journal.store import Draft
 from tests.engine.leases import LeaseEngine, slot_of
 
 __all__ = ["WRONG", "make_wrong"]
@@ -65,9 +70,17 @@ def _revives() -> None:
     ActorSystem.on_invalidated = on_invalidated  # type: ignore[method-assign, assignment]
 
 
+def _piecemeal() -> None:
+    def extend(queue: AppendQueue, waiting: Waiting, draft: Draft) -> bool:
+        return False
+
+    AppendQueue.extend = extend  # type: ignore[method-assign, assignment]
+
+
 WRONG: dict[str, Callable[[], None]] = {
     "believes": _believes,
     "no-fence": _no_fence,
     "no-epoch": _no_epoch,
     "revives": _revives,
+    "piecemeal": _piecemeal,
 }

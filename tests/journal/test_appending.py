@@ -17,7 +17,7 @@ from tests.journal.support import collected, note, notes
 
 
 class Unsure:
-    """A store whose appends end as they are told to; `known` is what it finds out about one afterwards."""
+    """A store whose appends end as a test says; `known` is what it finds out about one afterwards."""
 
     def __init__(self, ends: Sequence[Exception | str], *, known: str | None = None) -> None:
         self._ends = list(ends)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
@@ -18,7 +17,7 @@ from loom.journal.following import Follower, followers_of
 from loom.journal.kinds import FloorRaisedEntry
 from tests.journal.support import notes
 from tests.journal.test_postgres_bad_input import one_line
-from tests.postgres_server import Place, Server
+from tests.postgres_server import Place
 
 DANA = Identity("dana", "os_user:1000", "shell")
 
@@ -48,13 +47,6 @@ class InventedEntry(Entry):
 class ForgottenEntry(Entry):
     kind: ClassVar[str] = "test.forgotten"
     schema_version: ClassVar[int] = 2
-
-
-@pytest.fixture
-async def place(postgres: Server, tmp_path: Path) -> AsyncIterator[Place]:
-    place = Place(postgres, tmp_path)
-    yield place
-    await place.close()
 
 
 @pytest.fixture

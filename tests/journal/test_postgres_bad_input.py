@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,6 @@ from tests.postgres_server import PASSWORD, QUOTED, Place, Server
 SECRET = "hunter2/x"
 URL = PostgresUrl.parse("postgresql://robin:hunter2%2Fx@db.example:5432/acme?workspace=desk")
 BRIEF = PostgresOptions(connect_timeout_s=2.0, answer_timeout_s=1.0, lock_timeout_s=0.2, reconnect_timeout_s=0.0)
-
-
-@pytest.fixture
-async def place(postgres: Server, tmp_path: Path) -> AsyncIterator[Place]:
-    place = Place(postgres, tmp_path)
-    yield place
-    await place.close()
 
 
 def one_line(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,7 @@ from loom.journal.copying import copy_journal
 from loom.journal.places import NodeFiles, reader_of
 from loom.journal.sqlite import JournalFiles, SqliteStore
 from tests.journal.support import collected, fill, mark, note, notes, received
-from tests.postgres_server import Place, Server
-
-
-@pytest.fixture
-async def place(postgres: Server, tmp_path: Path) -> AsyncIterator[Place]:
-    place = Place(postgres, tmp_path)
-    yield place
-    await place.close()
+from tests.postgres_server import Place
 
 
 @pytest.fixture

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from loom.journal import Append
 from tests.journal.support import assert_chained, collected, fill, mark, note, notes, received
-from tests.postgres_server import Place, Server
+from tests.postgres_server import Place
 
 COPY = "SELECT position + {}, journal, sequence + {}, kind, schema_version, command_id, epoch + {}, recorded_at_us + {}"
 REST = "clock_back_us, policy_hash, salt, body, body_digest, entry_hash FROM entries ORDER BY position DESC LIMIT 1"
@@ -56,13 +53,6 @@ ATTACKS = {
     "an own id of no entry": "INSERT INTO own_ids VALUES ('bank:9', 9)",
     "a writer is forgotten": "DELETE FROM writers",
 }
-
-
-@pytest.fixture
-async def place(postgres: Server, tmp_path: Path) -> AsyncIterator[Place]:
-    place = Place(postgres, tmp_path)
-    yield place
-    await place.close()
 
 
 async def test_every_statement_past_loom_is_refused_and_changes_nothing(place: Place) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,14 +11,7 @@ import pytest
 from loom.errors import AppendRefusedError, JournalLockedError, LoomError, WriterFencedError
 from loom.journal import Receipt
 from tests.journal.support import assert_chained, collected, notes
-from tests.postgres_server import Place, Server, at_once
-
-
-@pytest.fixture
-async def place(postgres: Server, tmp_path: Path) -> AsyncIterator[Place]:
-    place = Place(postgres, tmp_path)
-    yield place
-    await place.close()
+from tests.postgres_server import Place, at_once
 
 
 async def test_a_pipeline_of_a_former_owner_is_refused_to_its_last_append(place: Place) -> None:

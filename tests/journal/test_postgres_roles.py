@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,9 @@ from loom.journal import Append, PrunedEntry, draft
 from loom.journal.postgres import PostgresReader, PostgresStore, PostgresUrl
 from loom.journal.sqlite import JournalFiles
 from tests.journal.support import collected, notes
-from tests.postgres_server import Place, Server
+from tests.postgres_server import Place
 
 PRUNED = PrunedEntry(journal="a/1", first_sequence=1, last_sequence=1, reason="x", by="dana")
-
-
-@pytest.fixture
-async def place(postgres: Server, tmp_path: Path) -> AsyncIterator[Place]:
-    place = Place(postgres, tmp_path)
-    yield place
-    await place.close()
 
 
 def as_account(place: Place, account: str) -> PostgresUrl:

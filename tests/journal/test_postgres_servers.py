@@ -31,20 +31,15 @@ from loom.journal.sqlite import JournalFiles
 from tests.journal.support import collected, notes
 from tests.journal.test_postgres_bad_input import one_line
 from tests.older_postgres import older_server
-from tests.postgres_server import PASSWORD, QUOTED, Place, Server, why_missing
+from tests.postgres_server import PASSWORD, QUOTED, Place, Server, served
 
 pytestmark = pytest.mark.reliability
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    if (why := why_missing()) is not None:
-        pytest.skip(why)
-    server = Server()
-    try:
-        yield server.make()
-    finally:
-        server.remove()
+    with served() as server:
+        yield server
 
 
 @pytest.fixture

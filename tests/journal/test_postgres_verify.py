@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from loom.journal import Append, PrunedEntry, draft
 from loom.journal.places import NodeFiles
 from loom.journal.postgres.verify import verify_server
 from loom.journal.verifying import verify_journal
 from tests.journal.support import fill, mark, note, received
-from tests.postgres_server import PASSWORD, QUOTED, Place, Server
+from tests.postgres_server import PASSWORD, QUOTED, Place
 
 SWITCHED_OFF = "SET session_replication_role = replica"  # as an owner may who wants no trigger to run
 
@@ -37,13 +34,6 @@ DONE = {
         "SCHEMA_CHANGED"
     },
 }
-
-
-@pytest.fixture
-async def place(postgres: Server, tmp_path: Path) -> AsyncIterator[Place]:
-    place = Place(postgres, tmp_path)
-    yield place
-    await place.close()
 
 
 async def written(place: Place) -> Path:

@@ -22,26 +22,42 @@ PASSED, BROKEN = 0, 3
 def forked(run: Callable[[], int], *, cpu_s: float, wall_s: float) -> int | None:
     """Run something in a forked process of its own group; return its exit code, or None where it takes too long."""
     directory = tempfile.mkdtemp(prefix="loom-mutant-")
+
+    def confined() -> int:
+        os.setsid()
+        os.environ["TMPDIR"] = tempfile.tempdir = directory
+        with open(os.devnull, "wb") as nowhere:
+            _say_to(nowhere)
+        limit = int(cpu_s) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
+        return run()
+
+    child = _child(confined)
+    try:
+        return _waited(child, wall_s)
+    finally:
+        _end(child)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _child(run: Callable[[], int]) -> int:
+    """Fork a process that runs something, ends with its code, and never comes back; return its number."""
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
         code = BROKEN
         try:
-            os.setsid()
-            os.environ["TMPDIR"] = tempfile.tempdir = directory
-            with open(os.devnull, "wb") as nowhere:
-                _say_to(nowhere)
-            limit = int(cpu_s) + 1
-            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
             code = run()
+        except BaseException:
+            traceback.print_exc()
         finally:
-            os._exit(code)
-    try:
-        return _waited(child, wall_s)
-    finally:
-        _end(child)
-        shutil.rmtree(directory, ignore_errors=True)
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
+    return child
 
 
 def _waited(child: int, wall_s: float) -> int | None:
@@ -75,23 +91,14 @@ def lines_of(run: Callable[[Callable[[str], None]], int]) -> Iterator[str]:
     """Run something in a forked process, and yield the lines that it writes as they come."""
     reading, writing = os.pipe()
     with tempfile.TemporaryFile() as said:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        child = os.fork()
-        if child == 0:
-            code = BROKEN
-            try:
-                os.close(reading)
-                _say_to(said)
-                with open(writing, "w", encoding="utf-8", buffering=1) as pipe:
-                    code = run(lambda line: print(line, file=pipe))
-            except BaseException:
-                traceback.print_exc()
-                raise
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
+
+        def saying() -> int:
+            os.close(reading)
+            _say_to(said)
+            with open(writing, "w", encoding="utf-8", buffering=1) as pipe:
+                return run(lambda line: print(line, file=pipe))
+
+        child = _child(saying)
         os.close(writing)
         with open(reading, encoding="utf-8") as pipe:
             yield from (line.rstrip("\n") for line in pipe)

@@ -252,7 +252,7 @@ def _warm(
 def _tried(change: Callable[[], None], items: Sequence[pytest.Item], took_s: float) -> tuple[Outcome, str | None]:
     if not items:
         return "untested", None
-    found, told = os.pipe()
+    found, saying = os.pipe()
 
     def run() -> int:
         try:
@@ -262,12 +262,12 @@ def _tried(change: Callable[[], None], items: Sequence[pytest.Item], took_s: flo
         which = _first_failed(items)
         if which is None:
             return PASSED
-        os.write(told, str(which).encode())
+        os.write(saying, str(which).encode())
         return _FAILED
 
     try:
         code = forked(run, cpu_s=CPU_S + 3 * took_s, wall_s=PATIENCE_S + 20 * took_s)
-        os.close(told)
+        os.close(saying)
         which = os.read(found, 20).decode()
     finally:
         os.close(found)

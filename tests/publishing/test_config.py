@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,8 @@ from loom.publishing import PublishConfig
 from loom.publishing.making import chosen_views, views_url
 from loom.runtime import Loom
 from loom.workspace import locate, own_projections
-from tests.postgres_server import PASSWORD, Place, Server
-from tests.publishing.support import dropped, views_of
+from tests.postgres_server import PASSWORD, Place
+from tests.publishing.support import views_of
 
 
 def config(**publish: object) -> LoomConfig:
@@ -47,14 +46,6 @@ def test_only_views_that_say_how_can_be_named() -> None:
     assert chosen_views(config(), own_projections()) == []
     with pytest.raises(ConfigError, match=r"names \[nonsense\]; expected some of \[approvals"):
         chosen_views(config(views=["runs", "nonsense"]), own_projections())
-
-
-@pytest.fixture
-async def place(postgres: Server, tmp_path: Path) -> AsyncIterator[Place]:
-    place = Place(postgres, tmp_path)
-    yield place
-    await dropped(place)
-    await place.close()
 
 
 async def test_a_loom_publishes_what_its_config_names(place: Place, tmp_path: Path) -> None:

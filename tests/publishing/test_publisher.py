@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,6 @@ from tests.projections.histories import Happening, histories
 from tests.projections.journals import decision, open_store, whole_turn, write
 from tests.projections.streams import Watched
 from tests.publishing.support import FEW, dropped, folded, published, publisher, publishing, views_of
-
-
-@pytest.fixture
-async def place(postgres: Server, tmp_path: Path) -> AsyncIterator[Place]:
-    place = Place(postgres, tmp_path)
-    yield place
-    await dropped(place)
-    await place.close()
 
 
 async def record(store: JournalStore, happenings: Sequence[Happening]) -> None:

@@ -90,7 +90,7 @@ class Tally:
         self.piece = piece
         self.dice = random.Random(f"{piece.seed}/{piece.row}/{piece.test}")
         self.heard = Counter[str]()
-        """What was answered how often: told beside the figures."""
+        """What was answered how often: shown with the figures."""
         self._said: list[str] = []
         self._has_control = False
 

@@ -47,6 +47,13 @@ def zygote() -> Iterator[Zygote]:
         yield forking
 
 
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Zygote]:
+    """A process that has imported what a node imports, and is forked for each."""
+    with Zygote(module="tests.engine.worker") as forking:
+        yield forking
+
+
 @pytest.fixture(scope="session")
 def shimmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
     """The same with a shim between its children and their system calls."""

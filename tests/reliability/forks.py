@@ -28,7 +28,7 @@ class Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._module = module
         self._wire = ours
-        self._wire.settimeout(60)
+        self._wire.settimeout(180)
         self._one = threading.Lock()  # answers come in the order of the requests, and say no more
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "tests.reliability.zygote", str(theirs.fileno())],

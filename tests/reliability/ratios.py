@@ -1,28 +1,32 @@
 """What appends, verifying and recovering cost next to a raw peer in the same run: `-m tests.reliability.ratios`.
 
 A ratio is of CPU time of the whole process, as times on a busy machine say more of its neighbours; rounds of ours and
-of the peer take turns, and the median of five counts. The command writes them to `ratios.toml`, for this processor.
+of the peer take turns, and the median counts. Appends are measured on one core and in memory, in many short rounds:
+what the kernel spends in fsync, and in waking a thread on another core, depends on what else the machine does.
+`--write` puts what was measured into `ratios.toml`, which has ratios of several processors, and how each was measured.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import hashlib
 import json
+import os
 import platform
 import sqlite3
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from itertools import count, islice
 from pathlib import Path
 from statistics import median
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from benchmarks.raw import one_row_commit_s
+from benchmarks.raw import one_row_commits_s
 from loom import Actor, Command, Entry, Loom, LoomConfig
 from loom.config import ActorsConfig
 from loom.journal import Append, draft
@@ -32,8 +36,10 @@ from loom.journal.sqlite.verify import verify
 __all__ = ["COMMITTED", "Counter", "Measured", "committed", "here", "laid_down", "measured", "recovered_s"]
 
 COMMITTED = Path(__file__).with_name("ratios.toml")
-ROUNDS = 5
-APPENDS, ENTRIES = 120, 4_000
+ROUNDS = {"append": 25, "verify": 5, "recovery": 5}
+APPENDS, ENTRIES = 40, 4_000
+MEMORY = Path("/dev/shm")
+"""Where files are in memory, on Linux."""
 _BATCH = 1_000
 _JOURNAL = "counter/one"
 _HEADER = bytes(300)
@@ -79,7 +85,7 @@ async def measured(directory: Path, name: str, *, handicap: int = 1) -> Measured
         await ours()
         await peer()
         rounds = []
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS[name]):
             theirs = await _cpu_s(peer)
             rounds.append(sum([await _cpu_s(ours) for _ in range(handicap)]) / theirs)
     return Measured(name, median(rounds), tuple(rounds))
@@ -95,16 +101,21 @@ Both = tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]
 
 
 async def _append(directory: Path, stack: AsyncExitStack) -> Both:
-    """One entry at a time, each durable before the next; against a commit of one row, synchronous FULL, same disk."""
-    peers, numbers = count(), count()
+    """One entry at a time, each committed before the next; against a commit of one row, with the same pragmas."""
+    numbers = count()
+    stack.enter_context(_one_core())
+    below = MEMORY if os.access(MEMORY, os.W_OK) else directory
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loom-ratios-", dir=below)))
     store = await stack.enter_async_context(_opened(directory / "ours.db"))
+    most = APPENDS * (ROUNDS["append"] + 1)
+    raw = stack.enter_context(closing(one_row_commits_s(directory / "peer.db", count=most, body=bytes(150))))
 
     async def ours() -> None:
         for number in islice(numbers, APPENDS):
             await store.append(Append(_JOURNAL, number, [draft(CountedEntry(number=number))]))
 
     async def peer() -> None:
-        one_row_commit_s(directory / f"peer-{next(peers)}.db", count=APPENDS, body=bytes(150))
+        assert len(list(islice(raw, APPENDS))) == APPENDS
 
     return ours, peer
 
@@ -150,6 +161,20 @@ _SETUPS: dict[str, Callable[[Path, AsyncExitStack], Awaitable[Both]]] = {
 }
 
 
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Keep this thread, and those that it starts, on one core, where the system can."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 @asynccontextmanager
 async def _opened(path: Path) -> AsyncIterator[SqliteStore]:
     store = await SqliteStore.open(path)
@@ -187,23 +212,55 @@ def here() -> str:
     return f"{model}, Python {sys.version_info.major}.{sys.version_info.minor} ({platform.machine()})"
 
 
-def committed() -> tuple[str, dict[str, float]]:
-    """Return where the ratios that are committed were measured, and them."""
-    said = tomllib.loads(COMMITTED.read_text(encoding="utf-8"))
-    return said["measured_on"], said["ratios"]
+def committed() -> dict[str, float]:
+    """Return the ratios that are committed for this processor; none where it was not measured on one like it."""
+    return {name: each["ratio"] for name, each in _all_committed().get(here(), {}).items()}
 
 
-async def _main() -> None:
-    found = {}
-    for name in _SETUPS:
+def _all_committed() -> dict[str, dict[str, dict[str, Any]]]:
+    return tomllib.loads(COMMITTED.read_text(encoding="utf-8"))
+
+
+async def _measured_often(name: str, times: int) -> tuple[float, str]:
+    """Return the median of some runs, and how it was measured, in words."""
+    found = []
+    for _ in range(times):
         with tempfile.TemporaryDirectory() as directory:
-            found[name] = await measured(Path(directory), name)
-        print(f"{name}: {found[name].ratio:.2f} of {', '.join(f'{each:.2f}' for each in found[name].rounds)}")
-    lines = [f"{name} = {each.ratio:.2f}" for name, each in found.items()]
-    text = ["# Written by `python -m tests.reliability.ratios`: CPU time of ours to that of the peer."]
-    text += [f'measured_on = "{here()}"', "", "[ratios]", *lines]
-    COMMITTED.write_text("\n".join(text) + "\n", encoding="utf-8")
+            found.append((await measured(Path(directory), name)).ratio)
+    load, ratio = os.getloadavg()[0], median(found)
+    spread = f"{min(found):.2f} to {max(found):.2f}"
+    return ratio, f"median of {times} runs, {spread}; load average {load:.1f} on {os.cpu_count()} cores"
+
+
+def _write(found: dict[str, tuple[float, str]]) -> None:
+    """Write what was measured; what is of other processors, or was not measured now, stays."""
+    known = _all_committed()
+    known.setdefault(here(), {}).update({name: {"ratio": ratio, "how": how} for name, (ratio, how) in found.items()})
+    lines = ["# Written by `python -m tests.reliability.ratios --write`: CPU time of ours to that of the peer."]
+    for where, ratios in sorted(known.items()):
+        lines += ["", f"[{json.dumps(where)}]"]
+        lines += [
+            f"{name} = {{ ratio = {each['ratio']:.2f}, how = {json.dumps(each['how'])} }}"
+            for name, each in ratios.items()
+        ]
+    COMMITTED.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+async def _main(names: Collection[str], times: int, *, write: bool) -> None:
+    found = {}
+    for name in names:
+        ratio, how = found[name] = await _measured_often(name, times)
+        print(f"{name}: {ratio:.2f}, {how}")
+    if write:
+        _write(found)
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(_SETUPS)}; all of them without one")
+    parser.add_argument("--times", type=int, default=5, help="runs, of which the median counts")
+    parser.add_argument("--write", action="store_true", help=f"put them into {COMMITTED.name}")
+    given = parser.parse_args()
+    if unknown := set(given.names) - set(_SETUPS):
+        parser.error(f"not known: {', '.join(sorted(unknown))}")
+    asyncio.run(_main(given.names or list(_SETUPS), given.times, write=given.write))

@@ -7,8 +7,7 @@ import contextlib
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ import pytest
 from tests.engine.cluster import Cluster
 from tests.engine.kills import VICTIMS, Kill, kill, not_once, said_of
 from tests.engine.worker import Worker
-from tests.postgres_server import Place, Server, why_missing
+from tests.postgres_server import Server, served
 from tests.reliability.board import Tally, row
 from tests.reliability.forks import Zygote
 
@@ -30,34 +29,8 @@ _THINK_S = 3.0
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    if (why := why_missing()) is not None:
-        pytest.skip(why)
-    server = Server(settings={"fsync": "on"})
-    try:
-        yield server.make()
-    finally:
-        server.remove()
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Zygote]:
-    """A process that has imported what a node imports, and is forked for each."""
-    with Zygote(module="tests.engine.worker") as forking:
-        yield forking
-
-
-@asynccontextmanager
-async def nodes(server: Server, forks: Zygote, directory: Path, **wrong: tuple[str, ...]) -> AsyncIterator[Cluster]:
-    """Start two nodes, which may be wrong on purpose."""
-    place = Place(server, directory)
-    cluster = Cluster(place, directory, count=2, zygote=forks)
-    cluster.wrong.update(wrong)
-    try:
-        await cluster.start()
-        yield cluster
-    finally:
-        await cluster.close()
-        await place.close()
+    with served({"fsync": "on"}) as server:
+        yield server
 
 
 @pytest.mark.seconds(30)
@@ -67,7 +40,8 @@ async def test_turns_under_way_on_what_is_killed_have_one_decision_and_one_end(
     server: Server, forks: Zygote, tmp_path: Path, tally: Tally
 ) -> None:
     done: dict[str, list[Kill]] = {what: [] for what in VICTIMS}
-    async with nodes(server, forks, tmp_path) as cluster:
+    async with Cluster(server, tmp_path, count=2, zygote=forks) as cluster:
+        await cluster.start()
         for nth in range(KILLS * len(VICTIMS)):
             what = VICTIMS[nth % len(VICTIMS)]
             async with asyncio.timeout(120):
@@ -97,9 +71,6 @@ async def test_a_node_that_is_stopped_for_longer_than_its_lease_and_does_not_not
 
 @pytest.mark.seconds(15)
 @pytest.mark.parametrize("wrong", ["no-epoch", "revives"])
-@pytest.mark.skipif(
-    not os.environ.get("LOOM_NIGHTLY"), reason="its control is a matter of luck in a few trials: LOOM_NIGHTLY=1"
-)
 @row("R45")
 async def test_where_cells_revive_or_no_epoch_is_checked_a_node_that_was_stopped_is_noticed(
     server: Server, forks: Zygote, tmp_path: Path, tally: Tally, wrong: str
@@ -116,36 +87,36 @@ async def _stopped(
 ) -> dict[tuple[str, str], Counter[str]]:
     """Stop a node in its turns until another has taken them over, and let it go on while that one is in the middle.
 
-    Both have all the rest of a turn queued before the first append of it is answered: what comes later in such a queue
-    fits, where nothing but sequences is checked.
+    Each in turn has all the rest of its turns queued, step by step, before the first append of them is answered: what
+    comes later in such a queue fits, where nothing but sequences is checked.
     """
-    async with nodes(server, forks, directory, n0=victim, n1=heir) as cluster:
+    wrong = {"n0": ("piecemeal", *victim), "n1": ("piecemeal", *heir)}
+    async with Cluster(server, directory, count=2, zygote=forks, wrong=wrong) as cluster:
+        await cluster.start()
         old, new = cluster.workers["n0"], cluster.workers["n1"]
         keys = await old.do(mine=[f"k{at}" for at in range(2 * STOPPED + 8)])
         command = {"id": "c-1", "think_s": _THINK_S, "thinks": 1, "apart_s": 0.01}
         asked = {key: asyncio.create_task(new.do(ask=key, **command)) for key in keys[:STOPPED]}
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _THINK_S + 0.1
-        await _running(old, len(asked))
+        await _reached(old, "running", len(asked))
         while await cluster.received(asked, "c-1") < len(asked):
             await asyncio.sleep(0.02)
         cluster.stop_node("n0")
-        await _running(new, len(asked))
-        ends = loop.time() + _THINK_S - 0.2  # what the new one waits for comes after that
-        await asyncio.sleep(until - loop.time())  # what the old one waits for has come
-        async with cluster.held_up(0.8):
+        await _reached(new, "running", len(asked))
+        async with cluster.held_up():
             old.kill(signal.SIGCONT)
-        await asyncio.sleep(ends - loop.time())
-        async with cluster.held_up(1.0):
-            pass
+            await _reached(old, "ending", len(asked))
+        await _reached(old, "ending", 0)
+        async with cluster.held_up():  # what the new one waits for comes after that
+            await _reached(new, "ending", len(asked))
         with contextlib.suppress(TimeoutError):  # where it is wrong, there may be no answer
-            async with asyncio.timeout(5 if "no-epoch" in heir else 30):
+            async with asyncio.timeout(30 if heir == ("no-fence",) else 5):
                 await asyncio.gather(*asked.values(), return_exceptions=True)
         turns = await cluster.turns()
     return {(journal, command): kinds for (journal, command), kinds in turns.items() if command == "c-1"}
 
 
-async def _running(worker: Worker, count: int) -> None:
+async def _reached(worker: Worker, what: str, count: int) -> None:
+    """Wait until as many turns of a node are at something: running, or with their end queued."""
     async with asyncio.timeout(60):
-        while await worker.do(running=True) < count:
+        while await worker.do(**{what: True}) != count:
             await asyncio.sleep(0.02)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,22 +14,15 @@ from loom.journal.sqlite import Reader, SqliteStore, WriterLock
 from tests.journal.support import PLENTY, collected, notes
 from tests.reliability.board import Tally, row
 from tests.reliability.journals import check_verified, rows_of
+from tests.reliability.small import mounted
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "small"
     place.mkdir()
-    mounted = (
-        os.getuid() == 0
-        and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=600k,mode=700", "tmpfs", str(place)], capture_output=True, check=False
-        ).returncode
-    )
-    if not mounted:
-        pytest.skip("a small file system can be mounted by root only")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with mounted(place, "size=600k,mode=700"):
+        yield place
 
 
 @row("R5")

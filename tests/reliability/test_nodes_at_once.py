@@ -6,8 +6,7 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from tests.engine.cluster import Cluster
 from tests.engine.kills import not_once, of_share
 from tests.engine.switching import ROUTER
 from tests.engine.worker import Decide, Desk
-from tests.postgres_server import Place, Server, why_missing
+from tests.postgres_server import Place, Server, served
 from tests.reliability.board import Tally, row
 from tests.reliability.forks import Zygote
 
@@ -35,34 +34,8 @@ MOST_S = 1.0
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    if (why := why_missing()) is not None:
-        pytest.skip(why)
-    server = Server()
-    try:
-        yield server.make()
-    finally:
-        server.remove()
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Zygote]:
-    """A process that has imported what a node imports, and is forked for each."""
-    with Zygote(module="tests.engine.worker") as forking:
-        yield forking
-
-
-@asynccontextmanager
-async def nodes(server: Server, forks: Zygote, directory: Path) -> AsyncIterator[Cluster]:
-    """Start two nodes of three at once, on a schema without tables."""
-    place = Place(server, directory)
-    cluster = Cluster(place, directory, count=3, zygote=forks)
-    cluster.routing = True
-    try:
-        await asyncio.gather(*(cluster.start_node(name) for name in ("n0", "n1")))
-        yield cluster
-    finally:
-        await cluster.close()
-        await place.close()
+    with served() as server:
+        yield server
 
 
 @pytest.mark.seconds(25)
@@ -71,7 +44,8 @@ async def nodes(server: Server, forks: Zygote, directory: Path) -> AsyncIterator
 async def test_what_two_nodes_do_at_once_has_one_answer(
     server: Server, forks: Zygote, tmp_path: Path, tally: Tally
 ) -> None:
-    async with nodes(server, forks, tmp_path) as cluster:
+    async with Cluster(server, tmp_path, zygote=forks, routing=True) as cluster:
+        await cluster.start("n0", "n1")
         tally.tried()  # both have begun on an empty schema, and have one journal
         await _joined_under_load(cluster, tally)
         for nth in range(TIMES):
@@ -83,6 +57,7 @@ async def test_what_two_nodes_do_at_once_has_one_answer(
 
 
 @pytest.mark.seconds(5)
+@pytest.mark.timeout(120 + 20 * TIMES)
 @row("R46")
 async def test_many_processes_that_open_an_empty_schema_at_once_make_one_journal(
     server: Server, tmp_path: Path, tally: Tally
@@ -190,14 +165,8 @@ async def test_a_server_that_was_put_back_to_an_earlier_time_is_refused_unless_a
     tmp_path: Path, tally: Tally
 ) -> None:
     """Its files are copied while it is stopped, and put back later; what a node wrote down outside says so."""
-    if (why := why_missing()) is not None:
-        pytest.skip(why)
-    server = Server(settings={"fsync": "on"})
-    try:
-        server.make()
+    with served({"fsync": "on"}) as server:
         unaware = await _put_back(server, tmp_path, tally)
-    finally:
-        server.remove()
     tally.control(trials=1, found=int(unaware))
 
 

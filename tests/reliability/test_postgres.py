@@ -17,7 +17,7 @@ from loom.journal import Append, Receipt
 from loom.journal.postgres import PostgresStore
 from loom.journal.postgres.verify import verify_server
 from tests.journal.support import note
-from tests.postgres_server import Place, Server, why_missing
+from tests.postgres_server import Place, Server, served
 from tests.reliability.board import Tally, row
 
 ROUNDS = 6
@@ -29,13 +29,8 @@ _AGAIN = (AppendRefusedError, JournalBusyError, JournalReadOnlyError)
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    if (why := why_missing()) is not None:
-        pytest.skip(why)
-    server = Server(settings={"fsync": "on"})
-    try:
-        yield server.make()
-    finally:
-        server.remove()
+    with served({"fsync": "on"}) as server:
+        yield server
 
 
 class Load:

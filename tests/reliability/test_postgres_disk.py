@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from loom.journal.postgres.verify import verify_server
 from tests.journal.support import collected, notes
 from tests.postgres_server import PASSWORD, QUOTED, Place, Server, unprivileged, why_missing
 from tests.reliability.board import Tally, row
+from tests.reliability.small import mounted
 
 _MOST = 3_000
 _LEFT = 1_500_000
@@ -33,13 +33,11 @@ def small_disk() -> Iterator[Path]:
         pytest.skip(why)
     place = Path(tempfile.mkdtemp(prefix="loom-small-"))
     place.chmod(0o755)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=96m,mode=777", "tmpfs", str(place)]
-    if os.getuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+    try:
+        with mounted(place, "size=96m,mode=777"):
+            yield place
+    finally:
         place.rmdir()
-        pytest.skip("a small file system can be mounted by root only")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-    place.rmdir()
 
 
 @pytest.fixture

@@ -113,7 +113,9 @@ def test_in_the_supported_mode_the_race_around_checkpoints_loses_nothing(
     tally.note(f"SQLite {sqlite3.sqlite_version} {'has' if has_wal_reset_bug() else 'does not have'} the WAL-reset bug")
 
 
-@pytest.mark.skipif("LOOM_ON_DEMAND" not in os.environ, reason="its control is a matter of luck: on demand only")
+@pytest.mark.skipif(
+    "LOOM_ON_DEMAND" not in os.environ, reason="its control needs luck in up to 50 races: LOOM_ON_DEMAND=1"
+)
 @pytest.mark.timeout(600)
 @row("R7")
 def test_in_an_unsupported_mode_the_race_loses_rows_sooner_or_later(

@@ -91,9 +91,9 @@ def test_what_the_config_is_given_as_a_secret_or_by_a_variable_is_said_by_nothin
     [bare, *_] = planted(random.Random(SEED))
     shown = f"{_Bare(key=bare.value)!r}".encode()  # the same field as plain text
     tally.control(trials=1, found=bool(found_in([bare], {"shown": shown})))
-    told = _refused(_written(("workspace",), planted(tally.dice)[0].value + " /"))
+    refused = _refused(_written(("workspace",), planted(tally.dice)[0].value + " /"))
     tally.note(f"{len(secret_keys)} keys hold secrets: {', '.join('.'.join(key.path) for key in secret_keys)}")
-    tally.check(told, "a name that is no secret is not refused")
+    tally.check(refused, "a name that is no secret is not refused")
 
 
 _ADDRESSES = (

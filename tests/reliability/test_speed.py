@@ -29,32 +29,30 @@ RECOVERED = int(os.environ.get("LOOM_RECOVERED", "1000000"))
 @pytest.mark.seconds(20)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["append", "verify", "recovery"])
-@pytest.mark.skipif(
-    not os.environ.get("LOOM_NIGHTLY"), reason="a busy machine moves the ratio of appends: LOOM_NIGHTLY=1"
-)
 @row("R40")
 async def test_nothing_costs_a_fifth_more_than_the_committed_ratio_to_a_raw_peer(
     name: str, tmp_path: Path, tally: Tally
 ) -> None:
-    where, ratios = committed()
-    if where != here():
-        pytest.skip(
-            f"the ratios are of [{where}], this is [{here()}]: python -m tests.reliability.ratios writes others"
-        )
+    ratio = committed().get(name)
+    if ratio is None:
+        pytest.skip(f"no ratio of [{name}] is committed for [{here()}]: python -m tests.reliability.ratios --write")
     found = []
     for number in range(TRIES):
         found.append(await measured(tmp_path / f"{number}", name))
-        if found[-1].ratio <= WORSE * ratios[name]:
+        if found[-1].ratio <= WORSE * ratio:
             break
     tally.tried()
     best = min(each.ratio for each in found)
-    tally.check(best <= WORSE * ratios[name], f"{name}: {best:.2f} of the peer, in {TRIES} tries {found}")
-    tally.note(f"{name}: {best:.2f} times the CPU time of the peer, {ratios[name]:.2f} are committed")
+    tally.check(best <= WORSE * ratio, f"{name}: {best:.2f} of the peer, in {TRIES} tries {found}")
+    tally.note(f"{name}: {best:.2f} times the CPU time of the peer, {ratio:.2f} are committed")
     slow = await measured(tmp_path / "slow", name, handicap=HANDICAP)
-    tally.control(trials=1, found=slow.ratio > WORSE * ratios[name])
+    tally.control(trials=1, found=slow.ratio > WORSE * ratio)
 
 
-@pytest.mark.skipif("LOOM_NIGHTLY" not in os.environ, reason="the absolute bars are measured at night: LOOM_NIGHTLY=1")
+@pytest.mark.skipif(
+    "LOOM_NIGHTLY" not in os.environ,
+    reason=f"the absolute bars, and recovery of {RECOVERED:,} entries, are measured at night: LOOM_NIGHTLY=1",
+)
 @pytest.mark.timeout(1_800)
 @row("R40")
 async def test_the_bars_of_latency_and_throughput(tmp_path: Path, tally: Tally) -> None:

@@ -68,10 +68,10 @@ class Step(BaseModel):
     verb: Verb
     key: str
     to: str = ""
-    """The actor that is asked or told."""
+    """The actor that is asked, or to which something is sent."""
     for_s: float = 0.0
     program: list[Step | list[list[Step]]] = []
-    """What an actor that is asked or told does."""
+    """What an actor does that is asked, or to which something is sent."""
 
 
 Program = list[Step | list[list[Step]]]
