@@ -472,7 +472,7 @@ async def test_open_turns_are_kept_for_a_few_places_of_the_journal(
     async def apart(self: Views, entries: Sequence[Recorded]) -> Checkpoints:
         kept.append(len(projector._turns))
         found = await apply(self, entries)
-        return await self.reset([left.pop()]) if left else found
+        return await self.reset([left.pop()]) if left and entries[0].position in (1, 25) else found
 
     async with following(store, *(Numbered(number) for number in range(1, 7)), batch=2) as (projector, _):
         await projector.caught_up()
