@@ -47,6 +47,8 @@ def of_pip_audit(output: str, problem: str, *, locked: int) -> Said:
     try:
         found = json.loads(output)["dependencies"]
     except (ValueError, KeyError):
+        if "usage:" in problem:
+            return Said("failed", f"pip-audit was asked wrongly [{problem.strip()[-160:]}]")
         return Said("SKIPPED", f"pip-audit gave no answer: the advisory service [{problem.strip()[-160:]}]")
     known = [each for each in found if "vulns" in each]
     wrong = [f"{each['name']} {vuln['id']}" for each in known for vuln in each["vulns"]]

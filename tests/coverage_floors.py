@@ -1,8 +1,8 @@
 """Compare what tests cover with the floors in `coverage.toml`.
 
-`python -m tests.coverage_floors [ROOM …]` runs the tests of each room that has a floor. `--core` runs the tests of the
-core and counts its branches; `--whole` runs the whole suite, and counts all. These two write `coverage.json`, which row
-R39 of the scoreboard reads, with the commit that it is of.
+`python -m tests.coverage_floors [ROOM …]` runs the tests of each room. `--core` runs the tests of the core and counts
+its branches; `--whole` runs the whole suite, and counts all. These two write `coverage.json`, which row R39 of the
+scoreboard reads, with the commit that it is of. What tests start or fork is counted with them.
 """
 
 from __future__ import annotations
@@ -12,14 +12,31 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.mutation.core import CORE
 from tests.reliability.board import commit, dirty, trees_of
 
-HERE = Path(__file__).parent
-RESULT = HERE.parent / "coverage.json"
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+RESULT = ROOT / "coverage.json"
+
+_RULES = """
+[run]
+branch = {branch}
+source = {source}
+data_file = {data}
+patch =
+    subprocess
+    fork
+    _exit
+sigterm = true
+[report]
+exclude_also =
+    if TYPE_CHECKING
+"""
 
 
 def main() -> int:
@@ -27,44 +44,71 @@ def main() -> int:
     said: dict[str, Any] = tomllib.loads((HERE / "coverage.toml").read_text(encoding="utf-8"))
     if sys.argv[1:] in (["--core"], ["--whole"]):
         return _branches(said, whole=sys.argv[1] == "--whole")
-    floors: dict[str, float] = {room: floor for room, floor in said.items() if not isinstance(floor, dict)}
+    floors: dict[str, float] = said["rooms"]
     wanted = sys.argv[1:] or sorted(floors)
     if unknown := [room for room in wanted if room not in floors]:
         sys.exit(f"room [{unknown[0]}] has no floor; expected one of [{', '.join(sorted(floors))}]")
-    below = [room for room in wanted if not _holds(room, floors[room])]
+    below = [room for room in wanted if not _holds(room, floors[room], files_of(room, said))]
     print(f"below their floor, or failed: {', '.join(below)}" if below else "every floor holds")
     return 1 if below else 0
 
 
-def _holds(room: str, floor: float) -> bool:
-    covered = [f"--cov=loom/{room}", "--cov-report=term:skip-covered", f"--cov-fail-under={floor:g}"]
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "logical", f"tests/{room}", *covered]
+def files_of(room: str, said: dict[str, Any]) -> list[str]:
+    """Return where the tests of a room are: in the room of its name, or elsewhere."""
+    tests: list[str] = said["elsewhere"].get(room, [f"tests/{room}"])
+    return tests
+
+
+def _holds(room: str, floor: float, tests: Sequence[str]) -> bool:
     print(f"== {room}: at least {floor:g} %", flush=True)
-    return subprocess.run(command, cwd=HERE.parent, check=False).returncode == 0
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:  # a child may end after its test
+        report = ["--cov-report=term:skip-covered", f"--cov-fail-under={floor:g}"]
+        return _measured(Path(place), ROOT / "loom" / room, tests, report, branches=False)
 
 
-# --- branches -------------------------------------------------------------------------------------
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def _measured(place: Path, source: Path, tests: Sequence[str], report: Sequence[str], *, branches: bool) -> bool:
+    """Run tests and measure them with every process that they start or fork; return whether all is well.
+
+    What a process has run that is killed is lost, and so is that of one to which the environment is not handed on.
+    """
+    rules = rules_in(place, source, branches=branches)
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "logical", "--timeout", "600", *tests]
+    return subprocess.run([*command, "--cov", f"--cov-config={rules}", *report], cwd=ROOT, check=False).returncode == 0
+
+
+def rules_in(place: Path, source: Path, *, branches: bool) -> Path:
+    """Write how a folder is measured, children and forks included, and return the file of these rules."""
+    rules = place / "rc"
+    rules.write_text(_RULES.format(branch=branches, source=source, data=place / "data"), encoding="utf-8")
+    return rules
 
 
 def _branches(said: dict[str, Any], *, whole: bool) -> int:
-    with tempfile.TemporaryDirectory() as place:
-        rules, report = Path(place, "rc"), Path(place, "report.json")
-        rules.write_text("[run]\nbranch = true\nsource = loom\n[report]\nexclude_also =\n    if TYPE_CHECKING\n")
-        tests = ["tests"] if whole else said["core"]["tests"]
-        covered = ["--cov", f"--cov-config={rules}", f"--cov-report=json:{report}"]
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "logical", *tests, *covered]
-        passed = subprocess.run(command, cwd=HERE.parent, check=False).returncode == 0
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:  # a child may end after its test
+        report = Path(place, "report.json")
+        core = core_of(said)
+        tests = ["tests"] if whole else sorted({each for tests in core.values() for each in tests})
+        passed = _measured(Path(place), ROOT / "loom", tests, [f"--cov-report=json:{report}"], branches=True)
         if not report.exists():
             sys.exit("no coverage was measured: see what pytest says above")
         found = json.loads(report.read_text(encoding="utf-8"))
-    result = counted(found, whole=whole)
+    result = counted(found, core, whole=whole)
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     wrong = below(result, said)
     print("\n".join(lines(result)), *wrong, sep="\n")
     return 0 if passed and not wrong else 1
 
 
-def counted(found: dict[str, Any], *, whole: bool) -> dict[str, Any]:
+def core_of(said: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the modules of the core, each with its tests: those whose mutants are tried, and those named here."""
+    also: dict[str, list[str]] = said["core"]["also"]
+    return {name: [*CORE.get(name, ()), *also.get(name, ())] for name in sorted({*CORE, *also})}
+
+
+def counted(found: dict[str, Any], core: Iterable[str], *, whole: bool) -> dict[str, Any]:
     """Return what counts of a report of coverage.py, and what it is of."""
     totals = found["totals"]
     shares = {
@@ -72,15 +116,15 @@ def counted(found: dict[str, Any], *, whole: bool) -> dict[str, Any]:
         "branches": 100 * totals["covered_branches"] / totals["num_branches"],
     }
     files = found["files"]
-    core = {
+    modules = {
         name: {
             "branches": files[name]["summary"]["num_branches"],
             "missing": [f"{before}->{after}" for before, after in files[name]["missing_branches"]],
         }
-        for name in CORE
+        for name in core
     }
     measured = shares if whole else None
-    return {"commit": commit(), "trees": trees_of("HEAD"), "dirty": dirty(), "whole": measured, "core": core}
+    return {"commit": commit(), "trees": trees_of("HEAD"), "dirty": dirty(), "whole": measured, "core": modules}
 
 
 def below(result: dict[str, Any], said: dict[str, Any]) -> list[str]:

@@ -208,7 +208,8 @@ class RemoteRef(Generic[A]):
             path = f"/api/turns/{quote(known_id, safe='')}/events"
             async for name, data in self._client.events(path, journal=self.journal):
                 if name == "progress" and (cls := _PROGRESS.get(str(data.get("type")))) is not None:
-                    yield cls(**{field: value for field, value in data.items() if field != "type"})
+                    # a later server may say more of it than is known here
+                    yield cls(**{field: data[field] for field in cls.__dataclass_fields__ if field in data})
         reply: R = await self.ask(command, id=known_id)
         yield Replied(reply)
 

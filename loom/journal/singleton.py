@@ -85,20 +85,23 @@ class SingletonJournal:
         caller is cancelled.
         """
 
+        async def one_at_a_time() -> None:
+            async with self._lock:
+                await self._append(make)
+
+        await finished(one_at_a_time())
+
+    async def _append(self, make: Callable[[], Entry | None]) -> None:
         async def prepare() -> Prepared | None:
             await self.load()
             entry = make()
             return None if entry is None else Prepared(self._sequence, (self._draft(entry),))
 
-        async def one_at_a_time() -> None:
-            async with self._lock:
-                store = self._store
-                if isinstance(store, JournalWriter):
-                    if await append_prepared(store, self._name, prepare) is not None:
-                        await self.load()
-                elif await prepare() is not None:
-                    raise JournalReadOnlyError(
-                        f"journal [{self._name}] is open for reading; expected a store: open the workspace as a loom"
-                    )
-
-        await finished(one_at_a_time())
+        store = self._store
+        if isinstance(store, JournalWriter):
+            if await append_prepared(store, self._name, prepare) is not None:
+                await self.load()
+        elif await prepare() is not None:
+            raise JournalReadOnlyError(
+                f"journal [{self._name}] is open for reading; expected a store: open the workspace as a loom"
+            )

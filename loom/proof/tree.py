@@ -37,6 +37,7 @@ _LEAF = b"\x00loom/leaf/v1\n"
 _NODE = b"\x01"
 _LENGTH = struct.Struct(">Q")
 _FLUSH_BYTES = 2 * 1024 * 1024
+_MOST_NAMES = 100_000  # of journals, kept as they are hashed
 _NO_HASH = bytes(HASH_BYTES)
 
 
@@ -111,7 +112,7 @@ class ProofTree:
                 if len(new) >= _FLUSH_BYTES:
                     self.size = size
                     self._flush()
-                    if len(names) > 100_000:
+                    if len(names) > _MOST_NAMES:
                         names.clear()
         finally:
             del new[(_count(size) - self._kept) * HASH_BYTES :]

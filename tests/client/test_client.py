@@ -99,11 +99,13 @@ async def test_a_stream_has_the_progress_of_the_turn_and_at_last_its_reply(tmp_p
     async with connected(tmp_path, stream_max_s=1.0) as (client, server):
         there = client.actor(Counter, "a")
 
-        async def later(after_s: float) -> None:
-            await asyncio.sleep(after_s)
+        async def once(*opened: bool) -> None:
+            for each in opened:
+                while bool(server.api.live.streams.open) is not each:
+                    await asyncio.sleep(0.01)
             await there.send(Word(word="go"))
 
-        going = asyncio.create_task(later(0.4))
+        going = asyncio.create_task(once(True))
         seen = [each async for each in there.stream(Hold(), id="h")]
         assert seen[-1] == Replied("go")
         assert StepEnded("wait_for", "Word") in seen
@@ -111,7 +113,7 @@ async def test_a_stream_has_the_progress_of_the_turn_and_at_last_its_reply(tmp_p
             "what has ended is known at once"
         )
         await going
-        going = asyncio.create_task(later(1.4))  # the stream has ended meanwhile, and is connected again
+        going = asyncio.create_task(once(False, True, False, True))  # it ends meanwhile, and is connected again
         assert [each async for each in there.stream(Hold(), id="i")][-1] == Replied("go")
         await going
         while server.api.live.streams.open:

@@ -14,7 +14,7 @@ import pytest
 from loom.background import Background
 from loom.errors import ErasedError, LoomError, SequenceConflictError
 from loom.journal import Recorded
-from loom.journal.following import Follower, Followers, followers_of
+from loom.journal.following import Follower, Followers, Look, followers_of
 from loom.journal.singleton import SingletonJournal
 from loom.journal.sqlite import SqliteStore
 from loom.people import People
@@ -61,13 +61,24 @@ async def test_a_store_of_one_process_is_not_shared(store: SqliteStore) -> None:
     assert followers_of(node) is following(node)
 
 
-async def test_a_suspension_and_a_kill_hold_in_the_other_process(store: SqliteStore, background: Background) -> None:
+async def test_a_suspension_and_a_kill_hold_in_the_other_process(
+    store: SqliteStore, background: Background, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, catch_up = asyncio.Event(), Followers.catch_up
+
+    async def noted(self: Followers) -> Look:
+        found = await catch_up(self)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(Followers, "catch_up", noted)
     here, there = Node(store), Node(store)
     standings, switch = Standings(here), KillSwitch(here)
     theirs, their_switch = Standings(there), KillSwitch(there)
     for each in (standings, switch, theirs, their_switch):
         await each.load()
     Follower(there, following(there), background=background, linger_s=0).start()
+    await asyncio.wait_for(looked.wait(), 10)  # its first look would find what comes next, if it came late
     await standings.suspend("desk", by="ada", reason="it answers nonsense")
     await switch.kill(by="ada", reason="it answers nonsense")
     assert theirs.of("desk").standing == "ACTIVE"

@@ -18,6 +18,7 @@ from loom.journal.chain import Header, body_digest, entry_hash, genesis
 from loom.journal.entry import UnknownEntry
 from loom.journal.kinds import PrunedEntry
 from loom.journal.sqlite import Reader, SqliteOptions, SqliteStore, WriterOptions
+from loom.journal.sqlite import verify as verify_module
 from loom.journal.sqlite.heads import HeadsFile, WrittenHead
 from loom.journal.sqlite.verify import Verification, verify
 from tests.journal.support import PLENTY, as_format, collected, fill, filled, notes, received
@@ -199,6 +200,18 @@ def test_an_entry_that_was_deleted_is_named_by_its_journal_and_sequence(journal:
     assert 13 in [finding.position for finding in found.findings]
 
 
+def test_an_entry_that_was_deleted_where_a_head_was_written_down_is_missing_and_no_other_is_suspect(
+    journal: Path,
+) -> None:
+    with attacker(journal) as db:
+        (name, sequence) = db.execute("SELECT journal, sequence FROM entries WHERE position = 16").fetchone()
+        db.execute("DELETE FROM entries WHERE position = 16")
+    found = verify(journal)
+    assert faults(found) == {"MISSING"}
+    assert (name, sequence) in named(found, "MISSING")
+    assert found.anchored_through == 25
+
+
 def test_a_gap_that_was_closed_by_counting_anew_is_noticed(journal: Path) -> None:
     with attacker(journal) as db:
         db.execute("DELETE FROM entries WHERE position = 13")
@@ -317,6 +330,23 @@ def test_meta_and_header_say_one_format(journal: Path) -> None:
     with attacker(journal) as db:
         db.execute("UPDATE meta SET value = '4' WHERE key = 'format'")
     assert faults(verify(journal)) == {"SCHEMA_CHANGED"}
+
+
+def test_a_key_of_meta_that_no_loom_writes_is_named(journal: Path) -> None:
+    with attacker(journal) as db:
+        db.execute("INSERT INTO meta (key, value) VALUES ('owner', 'mallory')")
+    found = verify(journal)
+    assert faults(found) == {"SCHEMA_CHANGED"}
+    assert "meta has unknown keys ['owner']" in " ".join(found.lines())
+
+
+def test_who_waits_hears_how_many_entries_are_done_and_at_last_how_many_there_are(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify_module, "_PROGRESS_EVERY", 8)
+    heard: list[tuple[int, int]] = []
+    assert verify(journal, progress=lambda done, total: heard.append((done, total))).ok
+    assert heard == [(8, 25), (16, 25), (24, 25), (25, 25)]
 
 
 def test_an_epoch_of_the_writer_that_was_set_back_is_noticed(journal: Path) -> None:
@@ -520,6 +550,15 @@ def test_heads_that_are_torn_or_doubled_are_passed_over(journal: Path) -> None:
     lines = heads.read_bytes()
     heads.write_bytes(lines + lines + b"99 abc\n" + b"25 " + b"0" * 63)
     assert verify(journal).ok
+
+
+def test_a_line_of_the_heads_file_that_is_no_head_is_named_and_the_others_count(journal: Path) -> None:
+    heads = journal.with_suffix(".heads")
+    heads.write_bytes(b"sixteen " + b"0" * 64 + b"\n" + heads.read_bytes())
+    found = verify(journal)
+    assert faults(found) == {"DAMAGED"}
+    assert "line 1 is no position with a hash" in " ".join(found.lines())
+    assert found.anchored_through == 25
 
 
 def test_two_heads_that_contradict_each_other_are_noticed(journal: Path) -> None:

@@ -15,13 +15,15 @@ import pytest
 
 from loom import Actor, Command, Loom
 from loom.decisions.entries import UNANSWERABLE, ApprovalAnsweredEntry
-from loom.errors import ConfigError, NoticeLagError, NoticeNotFoundError
+from loom.errors import ConfigError, NoticeLagError, NoticeNotFoundError, ProjectionLagError
 from loom.journal import Append
 from loom.journal.store import draft
+from loom.notices.config import NoticesConfig
 from loom.notices.entries import NoticeDeadEntry, NoticeDeliveredEntry
 from loom.notices.notice import _answered
 from loom.notices.posting import Refused, post
 from loom.notices.signing import signed
+from loom.notices.watching import Watch
 from loom.routing.entries import KillSwitchEngagedEntry
 from loom.workspace import locate
 from tests.cli.agents import Note, NoteAgent
@@ -337,3 +339,40 @@ def test_one_voice_of_several_is_no_answer_and_a_question_is_sent_back() -> None
         )
     ]
     assert types == [None, "loom.approval.sent_back", "loom.approval.expired", "loom.approval.answered"]
+
+
+async def test_the_watch_goes_on_after_a_look_that_failed_and_verifies_soon_after_the_start_and_then_in_its_rhythm(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = NoticesConfig(watch_every_s=15.0, verify_every_s=86_400.0)
+    watch = Watch(None, config, None)  # type: ignore[arg-type]
+    waited: list[float] = []
+    done: list[str] = []
+
+    async def wait(seconds: float) -> None:
+        waited.append(seconds)
+
+    async def look() -> None:
+        done.append("looked")
+        if len(done) == 1:
+            raise ProjectionLagError("views are behind")
+        if len(done) == 3:
+            raise asyncio.CancelledError
+
+    async def verify() -> None:
+        done.append("verified")
+        if len(done) == 2:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr("loom.notices.watching.asyncio.sleep", wait)
+    monkeypatch.setattr(watch, "look", look)
+    monkeypatch.setattr(watch, "verify", verify)
+    with pytest.raises(asyncio.CancelledError):
+        await watch.run()
+    assert (done, waited) == (["looked"] * 3, [15.0] * 3)
+    assert "notices_not_looked_for" in caplog.text
+    done.clear()
+    waited.clear()
+    with pytest.raises(asyncio.CancelledError):
+        await watch.run_verify()
+    assert (done, waited) == (["verified"] * 2, [60.0, 86_400.0])

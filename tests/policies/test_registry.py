@@ -323,6 +323,22 @@ async def test_what_was_tampered_with_is_found_when_it_is_read(
         await reread(store)
 
 
+async def test_an_entry_of_a_kind_of_a_later_loom_is_passed_over_and_what_follows_it_counts(
+    store: SqliteStore, registry: PolicyRegistry
+) -> None:
+    version = await registry.ensure(rebate, by="alice")
+    body, salt = b'{"why":"later"}', b"\0" * 16
+    head = await store.head(POLICY_JOURNAL)
+    later = Draft("policy_retired", 1, None, None, salt, body, body_digest(salt, body))
+    await store.append(Append(POLICY_JOURNAL, head.sequence, (later,)))
+    narrower = await registry.register(limited(5), by="bob")
+    await registry.adopt(narrower.version, by="carol")
+    begun = ["policy_registered", "policy_adopted"]
+    assert await kinds(store) == [*begun, "policy_retired", *begun]
+    again = await reread(store)
+    assert (again.versions("rebate"), again.adopted("rebate")) == ((version, narrower), narrower)
+
+
 async def test_entries_of_the_registry_say_who_when_and_why(store: SqliteStore, registry: PolicyRegistry) -> None:
     version = await registry.register(rebate, by="alice", reason="first")
     await registry.adopt(version.version, by="bob", reason="agreed")

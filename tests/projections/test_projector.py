@@ -18,7 +18,8 @@ from loom.journal import KINDS, Recorded
 from loom.journal.sqlite import SqliteStore
 from loom.precedents import PrecedentsProjection
 from loom.projections import Projection, Projector, Queries, Views
-from loom.projections.writer import ViewsWriter
+from loom.projections import projector as projector_module
+from loom.projections.writer import Checkpoints, ViewsWriter
 from tests.projections.journals import command, decision, open_store, request, write
 
 COUNT = "SELECT count(*) AS n FROM seen"
@@ -48,6 +49,19 @@ class Also(Seen):
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         view.execute("INSERT INTO also_seen VALUES (?, ?)", (recorded.position, recorded.kind))
+
+
+class Numbered(Seen):
+    """One of several, with a table of its own."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(name=f"view{number}")
+        self.schema = Seen.schema.replace("seen", f"seen{number}")
+        self.tables = (f"seen{number}",)
+        self._insert = f"INSERT INTO seen{number} VALUES (?, ?)"
+
+    def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
+        view.execute(self._insert, (recorded.position, recorded.kind))
 
 
 @contextlib.asynccontextmanager
@@ -383,6 +397,160 @@ async def test_reading_after_the_end_says_so(store: SqliteStore) -> None:
     await fill(store, 1)
     with pytest.raises(ProjectionFailedError, match="projector is closed"):
         await projector.reached(2)
+
+
+async def test_closing_one_that_never_started_or_is_closed_changes_nothing(store: SqliteStore) -> None:
+    views = Views(store.files.views)
+    await Projector(store, views, (Seen(),)).close()
+    assert not store.files.views.exists()
+    projector = Projector(store, views, (Seen(),))
+    await projector.start()
+    await fill(store, 1)
+    await projector.close()
+    await fill(store, 1)
+    await projector.close()
+    assert [(each.position, each.failed) for each in projector.status()] == [(1, None)]
+    await views.close()
+
+
+async def pages_of(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, *projections: Projection, batch: int
+) -> list[tuple[int, int]]:
+    """Return the first and last position of each page that was folded until projections held all."""
+    pages: list[tuple[int, int]] = []
+    apply = Views.apply
+
+    async def noted(self: Views, entries: Sequence[Recorded]) -> Checkpoints:
+        pages.append((entries[0].position, entries[-1].position))
+        return await apply(self, entries)
+
+    with monkeypatch.context() as watched:
+        watched.setattr(Views, "apply", noted)
+        async with following(store, *projections, batch=batch) as (projector, queries):
+            await projector.caught_up()
+            assert await count(queries) == store.acknowledged
+    return pages
+
+
+async def test_a_page_is_bounded_in_entries_and_in_bytes_and_has_one_entry_at_least(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(store, 4)
+    [size] = {len(each.body or b"") async for each in store.read_all()}
+    assert await pages_of(store, monkeypatch, Seen(), batch=3) == [(1, 3), (4, 4)]
+    for most, expected in ((size, [(1, 2), (3, 4)]), (1, [(1, 1), (2, 2), (3, 3), (4, 4)])):
+        monkeypatch.setattr(projector_module, "_PAGE_BYTES", most)
+        another = Seen(version=most + 1)
+        assert await pages_of(store, monkeypatch, another, batch=100) == expected
+
+
+async def test_one_that_is_far_behind_does_not_pause_between_pages(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(store, 12)
+    monkeypatch.setattr(projector_module, "_MAX_LAG", 4)
+    paused_at: list[int] = []
+
+    async def noted(self: Projector, seconds: float) -> None:
+        paused_at.extend(each.position for each in self.status())
+
+    monkeypatch.setattr(Projector, "_pause", noted)
+    async with following(store, Seen(), batch=3) as (projector, _):
+        await projector.caught_up()
+    assert paused_at[:3] == [0, 9, 12], "once before it begins, and where less than 4 entries are left"
+
+
+async def test_open_turns_are_kept_for_a_few_places_of_the_journal(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each projection is emptied as soon as the one before it has its first page: all of them are at another place."""
+    await fill(store, 24)
+    left = [f"view{number}" for number in range(1, 7)]
+    kept: list[int] = []
+    apply = Views.apply
+
+    async def apart(self: Views, entries: Sequence[Recorded]) -> Checkpoints:
+        kept.append(len(projector._turns))
+        found = await apply(self, entries)
+        return await self.reset([left.pop()]) if left and entries[0].position in (1, 25) else found
+
+    async with following(store, *(Numbered(number) for number in range(1, 7)), batch=2) as (projector, _):
+        await projector.caught_up()
+        monkeypatch.setattr(Views, "apply", apart)
+        await fill(store, 1)
+        await projector.caught_up()
+        assert not left
+        await projector.caught_up()
+        assert {each.position for each in projector.status()} == {25}
+    assert max(kept) == projector_module._MOST_PLACES == 4
+
+
+class Stream:
+    """A stream that has nothing to close, as a store may give it: `AsyncIterator` promises no more."""
+
+    def __init__(self, entries: Sequence[Recorded]) -> None:
+        self._entries = iter(entries)
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> Recorded:
+        for each in self._entries:
+            return each
+        raise StopAsyncIteration
+
+
+class Elsewhere:
+    """A store by delegation, whose entries come as a bare stream; `hidden` are not read."""
+
+    def __init__(self, store: SqliteStore, entries: Sequence[Recorded], hidden: frozenset[int] = frozenset()) -> None:
+        self._store, self._entries, self.hidden = store, entries, hidden
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def read_all(self, *, after: int = 0, until: int | None = None) -> Stream:
+        last = len(self._entries) if until is None else until
+        return Stream([each for each in self._entries[after:last] if each.position not in self.hidden])
+
+
+async def test_entries_that_a_journal_does_not_show_are_a_problem_that_is_named_until_it_shows_them(
+    store: SqliteStore,
+) -> None:
+    await fill(store, 4)
+    elsewhere = Elsewhere(store, [each async for each in store.read_all()], hidden=frozenset({3, 4}))
+    async with following(elsewhere, Seen(), batch=2) as (projector, queries):  # type: ignore[arg-type]
+        with pytest.raises(ProjectionFailedError, match=r"no entry after position \[2\].*them up to \[4\]: run"):
+            await count(queries)
+        assert [each.position for each in projector.status()] == [2]
+        elsewhere.hidden = frozenset()
+        assert await count(queries) == 4
+
+
+async def test_a_page_is_opened_before_it_is_folded(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[tuple[str, int]] = []
+    apply = Views.apply
+
+    class Keys:
+        async def open_page(self, page: Sequence[Recorded]) -> None:
+            order.append(("opened", page[-1].position))
+
+        async def opened(self, sealed: object) -> None:
+            raise AssertionError("nothing here is sealed by itself")
+
+    async def noted(self: Views, entries: Sequence[Recorded]) -> Checkpoints:
+        order.append(("folded", entries[-1].position))
+        return await apply(self, entries)
+
+    monkeypatch.setattr(Views, "apply", noted)
+    await fill(store, 4)
+    views = Views(store.files.views)
+    projector = Projector(store, views, (Seen(),), batch=2, opener=Keys())
+    await projector.start()
+    await projector.caught_up()
+    await projector.close()
+    await views.close()
+    assert order == [("opened", 2), ("folded", 2), ("opened", 4), ("folded", 4)]
 
 
 async def test_a_decision_is_decoded_once_for_all_projections(

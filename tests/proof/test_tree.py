@@ -21,6 +21,7 @@ from loom.journal.postgres.url import PostgresUrl
 from loom.journal.roots import Root
 from loom.journal.sqlite import JournalFiles, Reader, SqliteStore
 from loom.proof import ForkError, ProofTree, TreeIncompleteError, tree_of
+from loom.proof import tree as tree_module
 from loom.proof.leaves import ReaderLeaves
 from loom.proof.tree import tree_opener
 from tests.journal.support import PLENTY, filled, notes
@@ -285,6 +286,27 @@ def test_a_view_has_its_journals_name_and_each_subtree_once_however_often_it_was
     tree.close()
 
 
+def test_names_of_journals_are_kept_up_to_a_bound_and_the_tree_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    named = tree_module._named
+
+    def noted(name: str) -> bytes:
+        asked.append(name)
+        return named(name)
+
+    monkeypatch.setattr(tree_module, "_named", noted)
+    monkeypatch.setattr(tree_module, "_FLUSH_BYTES", 1)
+    made, counts = Made(70), []
+    for most in (7, 2):
+        monkeypatch.setattr(tree_module, "_MOST_NAMES", most)
+        asked.clear()
+        tree = ProofTree(made)
+        tree.extend()
+        assert tree.root() == made.root(70)
+        counts.append(len(asked))
+    assert counts == [1 + 7, 1 + 70], "of 7 journals, each is asked once, and each time where no more than 2 are kept"
+
+
 def test_what_the_disk_does_not_take_is_in_memory_until_it_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,6 +433,19 @@ def test_a_root_follows_from_nothing_from_itself_and_from_any_root_before_it(tmp
     with pytest.raises(TreeIncompleteError, match=r"no entry at position \[15\]"):
         tree.root_from(Root(10, made.root(10)), 20)
     tree.close()
+
+
+def test_no_root_follows_from_a_journal_that_lost_its_tail_after_the_view_was_made() -> None:
+    made = Made(40)
+    tree = ProofTree(made)
+    tree.extend()
+    whole = tree.root()
+    known = Root(10, made.root(10))
+    del made.rows[30:]
+    with pytest.raises(ForkError, match=r"or it has fewer than \[40\]"):
+        tree.root_from(known, 40)
+    assert (tree.size, tree.root()) == (30, made.root(30)), "the view was made again of what is left"
+    assert whole != tree.root()
 
 
 async def test_the_tree_of_a_node_is_read_from_its_server_and_that_of_a_file_from_the_file(tmp_path: Path) -> None:
