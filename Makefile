@@ -276,6 +276,7 @@ lock:
 	$(BUILD) > .venv-lock/build.in
 	$(COMPILE) pyproject.toml .venv-lock/build.in --extra dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	$(COMPILE) pyproject.toml -c requirements/dev.txt --extra crypto --extra postgres --extra server -o requirements/image.txt
 	$(COMPILE) .venv-lock/build.in -c requirements/dev.txt -o requirements/build.txt
 	@rm -rf .venv-lock
 
