@@ -69,12 +69,15 @@ def said(*words: str | Path, **given: Any) -> str:
 
 
 def base() -> Path:
-    """Return the base as an archive, made anew where there is none."""
+    """Return the base as an archive, which is made where there is none."""
     python, archive = _python(), KEPT / f"{_FROM.replace(':', '-')}.tar"
     assert python is not None
     if archive.exists():
         return archive
     place = KEPT / "base"
+    for each in ("proc", "sys"):  # of a debootstrap that was killed
+        if (place / each).is_mount():
+            said("umount", place / each)
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
