@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -71,7 +72,7 @@ class Servers:
                 time.sleep(0.1)
             yield
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # sessions that wait for a standby server are ended, too
             process.wait(60)
 
     def _socket(self) -> Mapping[str, str]:
