@@ -1,13 +1,13 @@
 # loom in a slim image: not root, a read-only root (docker run --read-only --tmpfs /tmp), one volume, a health check.
 FROM python:3.13-slim AS build
 WORKDIR /src
-COPY requirements/build.txt requirements/runtime.txt requirements/
+COPY requirements/build.txt requirements/image.txt requirements/
 RUN python -m venv /opt/loom \
-    && /opt/loom/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt -r requirements/runtime.txt
+    && /opt/loom/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt -r requirements/image.txt
 COPY pyproject.toml README.md LICENSE loom.config.yaml ./
 COPY docs docs
 COPY loom loom
-RUN /opt/loom/bin/pip install --no-cache-dir --no-build-isolation '.[server,crypto]'
+RUN /opt/loom/bin/pip install --no-cache-dir --no-index --no-deps --no-build-isolation .
 
 FROM python:3.13-slim
 RUN useradd --uid 10001 --no-create-home --home-dir /data loom \

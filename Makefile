@@ -11,6 +11,7 @@
 #   make audit      bandit, pip-audit, types and lint, for row R39 of the scoreboard
 #   make reliability   inject every kind of fault: kills, power cuts, full disks, flipped bytes (some minutes)
 #   make release   wheel, sdist, SBOM and notes in dist/, built twice, checked; nothing is uploaded
+#   make production   what deploys loom: the image built and run, proxies with TLS, Prometheus, two machines
 #   make docs      the pages and the reference as a site in site/, which needs no server and no network
 #   make nightly   what takes too long for each change: frameworks, clusters, other widths and Pythons, sabotage
 #   make lowest    tests with the oldest dependencies that are allowed; make pythons: with other Pythons at hand, of
@@ -34,10 +35,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: audit help demo browser test integrations conformance cluster-test cluster-demo cluster-servers postgres-server postgres-test soak nightly slow reliability release docs lowest pythons environments sabotage mutation coverage check lint types layers format lock clean
+.PHONY: audit help demo browser test integrations conformance cluster-test cluster-demo cluster-servers postgres-server postgres-test soak nightly slow production reliability release docs lowest pythons environments sabotage mutation coverage check lint types layers format lock clean
 
 help:
-	@sed -n '2,18s/^# *//p' Makefile
+	@sed -n '2,19s/^# *//p' Makefile
 
 demo: $(VENV)/.installed
 	@$(BIN)/loom demo $(ARGS)
@@ -196,12 +197,23 @@ $(VENV)-docs/.installed: release/docs.in pyproject.toml
 
 # All that takes too long for each change; each part goes on where another failed.
 nightly:
-	LOOM_NIGHTLY=1 $(MAKE) --no-print-directory --keep-going check integrations conformance cluster-test postgres-test slow environments \
+	LOOM_NIGHTLY=1 $(MAKE) --no-print-directory --keep-going check integrations conformance cluster-test postgres-test slow production environments \
 	  audit coverage reliability soak sabotage mutation pythons lowest docs
 
 # Tests of rooms that need longer: the other widths of the browser, larger models.
 slow: $(VENV)/.dev browser
 	$(BIN)/python -m pytest -n logical -m reliability $(ARGS) tests/explorer tests/people
+
+# With tools in an environment of their own, and those of the machine. What is not there is skipped, and says what to install.
+production: $(VENV)-production/.installed postgres-server
+	@LOOM_POSTGRES_BIN="$$($(BIN)/python -m tests.postgres_server $(VENV)-cluster)" \
+		$(BIN)/python -m pytest -n 0 -m "" -rs $(ARGS) tests/production tests/test_deploy.py tests/test_image.py
+
+$(VENV)-production/.installed: tests/production/requirements.in pyproject.toml
+	@rm -rf $(VENV)-production
+	@$(PYTHON) -m venv $(VENV)-production
+	@$(VENV)-production/bin/python -m pip --disable-pip-version-check --quiet install -r $< --editable '.[otel]'
+	@touch $@
 
 check: lint types layers
 
@@ -278,6 +290,7 @@ lock:
 	$(BUILD) > .venv-lock/build.in
 	$(COMPILE) pyproject.toml .venv-lock/build.in --extra dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	$(COMPILE) pyproject.toml -c requirements/dev.txt --extra crypto --extra postgres --extra server -o requirements/image.txt
 	$(COMPILE) .venv-lock/build.in -c requirements/dev.txt -o requirements/build.txt
 	@rm -rf .venv-lock
 

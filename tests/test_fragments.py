@@ -32,7 +32,7 @@ from tests.test_pages import blocks
 ELSEWHERE = {
     "api.md: from loom.client import LoomClient": "a server: tests/client",
     "how-to.md: # desk/loom.py": "Django",
-    "how-to.md: from opentelemetry.exporter.prometheus import PrometheusMetricReader": "an exporter",
+    "how-to.md: from os import environ": "an exporter: tests/production",
     "how-to.md: from loom import Loom": "a notebook, whose config another section writes",
     "integrations.md: from pydantic_ai import Agent, Tool": "tests/integrations",
     "integrations.md: from loom.integrations.langgraph import LoomCheckpointer": "tests/integrations",

@@ -6,6 +6,7 @@ import fnmatch
 import inspect
 import json
 import re
+import tomllib
 
 from loom import spans
 from tests.test_readme import ROOT
@@ -52,3 +53,15 @@ def test_the_dashboard_asks_for_metrics_and_labels_that_loom_has() -> None:
     words = {word for expression in asked for word in re.findall(r"\bloom_\w+", expression)}
     assert len(words & known) == 4
     assert words <= known | labels
+
+
+def test_the_image_has_what_three_extras_need_at_the_versions_that_tests_run_with() -> None:
+    image, tested = (
+        dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements" / name).read_text("utf-8"), re.MULTILINE))
+        for name in ("image.txt", "dev.txt")
+    )
+    assert {name: tested.get(name) for name in image} == image
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [project["optional-dependencies"][name] for name in ("crypto", "postgres", "server")]
+    needed = {re.match(r"[\w-]+", each)[0].lower() for each in sum(extras, project["dependencies"])}  # type: ignore[index]
+    assert needed <= set(image)

@@ -8,4 +8,5 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   done
   chmod 0700 "$PGDATA"
 fi
-exec postgres
+# The copy has the setting of the primary: once promoted, it would wait for a standby server that is not there.
+exec postgres -c synchronous_standby_names=

@@ -34,8 +34,7 @@ async def open_views_for_reading(
     reader = reader_of(files)
     views = Views(files.views)
     try:
-        live = WriterLock(files.lock).held()
-        if await _usable(views, reader, projections, live=live):
+        if await _usable(views, reader, projections, live=_runs(WriterLock(files.lock))):
             yield Queries(views, tail=reader.tail, entries=reader)
         else:
             await views.close()
@@ -44,6 +43,14 @@ async def open_views_for_reading(
     finally:
         await views.close()
         await reader.close()
+
+
+def _runs(lock: WriterLock) -> bool:
+    """Tell whether a loom updates the views: its lock names its socket once it runs.
+
+    On a server a process that stands by holds the lock of its own files, and updates nothing.
+    """
+    return lock.held() and "socket" in (lock.holder() or {})
 
 
 async def _usable(views: Views, reader: PlaceReader, projections: Sequence[Projection], *, live: bool) -> bool:

@@ -61,6 +61,19 @@ async def test_beside_a_running_loom_views_are_read_as_they_are_with_their_lag(t
             assert {status.lag for status in await queries.status()} == {8}
 
 
+async def test_views_of_a_process_that_holds_the_lock_and_waits_are_brought_up_to_date_and_of_one_that_runs_are_not(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as (store, projector, _):
+        await turn(store, "a")
+        await projector.caught_up()
+        await projector.close()
+        await turn(store, "b")
+        assert sorted(await decisions(store.files)) == ["a", "b"], "no one updates them, as where a process stands by"
+        store.lock.describe(pid=os.getpid(), socket="its socket")
+        assert await decisions(store.files) == ["a"]
+
+
 async def test_views_that_hold_the_whole_journal_are_read_without_a_loom(tmp_path: Path) -> None:
     async with running(tmp_path) as (store, projector, _):
         await turn(store, "a")
