@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 
 from loom.telemetry import get_logger
 
-__all__ = ["Background", "Child", "Failure", "awaiting", "finished", "stopped", "to_its_end"]
+__all__ = ["Background", "Child", "Failure", "awaiting", "done_before", "finished", "stopped", "to_its_end"]
 
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, T]]
@@ -238,6 +238,16 @@ async def awaiting(work: Coroutine[Any, Any, T], *, context: Context | None = No
             await asyncio.wait([task])
         if not task.cancelled():
             task.exception()  # looked at: the caller had the result, or has left
+
+
+async def done_before(work: Coroutine[Any, Any, object], ended: asyncio.Event) -> bool:
+    """Do what may take long; return False, and leave it undone, where `ended` is set before it is done."""
+    async with awaiting(work) as doing, awaiting(ended.wait()) as ending:
+        await asyncio.wait({doing, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            return False
+        await doing
+        return True
 
 
 def _heard(task: asyncio.Future[Any]) -> None:

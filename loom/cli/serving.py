@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from loom.actors import TurnListing
-from loom.background import awaiting
+from loom.background import done_before
 from loom.cli.acting import open_loom
 from loom.cli.shell import Shell
 from loom.errors import LoomError
@@ -43,7 +43,7 @@ async def serve(shell: Shell, *, standby: OnActive | None = None, accept_loss: s
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     loom = open_loom(shell.place, by=person(None), resume=True, standby=standby, accept_loss=accept_loss)
-    if not await _entered(loom, ended):
+    if not await done_before(loom.__aenter__(), ended):
         shell.output.note("ended, without having run")
         return
     try:
@@ -57,16 +57,6 @@ async def serve(shell: Shell, *, standby: OnActive | None = None, accept_loss: s
     finally:
         await loom.close()
     shell.output.note("ended")
-
-
-async def _entered(loom: Loom, ended: asyncio.Event) -> bool:
-    """Open a loom, which may wait for the end of another process; False where it had to end before."""
-    async with awaiting(loom.__aenter__()) as opening, awaiting(ended.wait()) as ending:
-        await asyncio.wait({opening, ending}, return_when=asyncio.FIRST_COMPLETED)
-        if not opening.done():
-            return False
-        await opening
-        return True
 
 
 def standing_by(shell: Shell) -> OnActive:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from loom.background import done_before
 from loom.errors import ConfigError
 from loom.web.api import Api
 from loom.web.config import WebConfig
@@ -104,22 +105,25 @@ async def serve(
     """Serve until SIGINT or SIGTERM, then finish running requests within `drain_s`; `listening` gets the address.
 
     A second signal ends it at once, and a loom that was fenced ends it too. With `waits`, it does not listen before the
-    looms are open. Raises `ConfigError` if it cannot listen there.
+    looms are open, and a signal ends the wait. Raises `ConfigError` if it cannot listen there.
     """
     async with contextlib.AsyncExitStack() as stack:
+        looms = app.router.lifespan_context(app)
         if waits:
-            await stack.enter_async_context(app.router.lifespan_context(app))
+            ended = asyncio.Event()
+            _on_signals(ended.set)
+            if not await done_before(stack.enter_async_context(looms), ended) or ended.is_set():
+                return
         listener = stack.enter_context(_bound(host, port))
         if not waits:
-            await stack.enter_async_context(app.router.lifespan_context(app))
+            await stack.enter_async_context(looms)
         server = server_of(app, config)
 
         def end() -> None:
             server.force_exit = server.should_exit
             server.should_exit = True
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, end)
+        _on_signals(end)
         api: Api = app.state.api
         for loom in api.looms.values():  # another process has taken its place: what waits here would wait for ever
             loom.store.on_fenced(lambda _: setattr(server, "should_exit", True))
@@ -127,6 +131,11 @@ async def serve(
         # The socket listens already: who connects from here on is served as soon as the server is up.
         listening(at[0], at[1])
         await server.serve(sockets=[listener])
+
+
+def _on_signals(end: Callable[[], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, end)
 
 
 @contextlib.contextmanager

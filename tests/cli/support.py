@@ -89,11 +89,11 @@ def configured(directory: Path, *, module: str = "tests.cli.agents", workspace: 
 
 
 class RunningLoom:
-    """`loom run` as a process of its own: `with RunningLoom(config) as running`."""
+    """`loom run`, or another `verb`, as a process of its own: `with RunningLoom(config) as running`."""
 
-    def __init__(self, config: Path, *more: str) -> None:
+    def __init__(self, config: Path, *more: str, verb: str = "run") -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "loom.cli", "run", "--json", "-c", str(config), *more],
+            [sys.executable, "-m", "loom.cli", verb, "--json", "-c", str(config), *more],
             cwd=config.parent,
             env=environment(),
             stdout=subprocess.PIPE,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from loom.journal.sqlite import JournalFiles, Reader, WriterLock
-from tests.cli.support import REPOSITORY, RunningLoom, configured, environment, invoke
+from tests.cli.support import RunningLoom, configured, environment, invoke
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 
@@ -83,29 +83,34 @@ def test_one_that_is_stopped_keeps_its_lock_and_goes_on(tmp_path: Path) -> None:
         assert (lock.holder() or {})["pid"] == standby.process.pid
 
 
-def test_a_standby_that_is_told_to_end_ends_without_having_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_standby_that_is_signalled_to_end_ends_without_having_run(tmp_path: Path, number: signal.Signals) -> None:
     config = configured(tmp_path)
     with RunningLoom(config) as active, RunningLoom(config, "--standby") as standby:
-        code, said = standby.end()
+        code, said = standby.end(number)
         assert (code, "without having run" in said) == (0, True)
+        assert active.process.poll() is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_stands_by_is_ended_by_a_signal_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    pytest.importorskip("fastapi")
+    config = configured(tmp_path)
+    with RunningLoom(config) as active, RunningLoom(config, "--port", "0", "--standby", verb="serve") as standby:
+        assert standby.hello["event"] == "standby"
+        code, said = standby.end(number)
+        assert (code, said.strip().endswith("ended")) == (0, True), said
         assert active.process.poll() is None
 
 
 def test_serve_listens_only_once_it_has_taken_the_place(tmp_path: Path) -> None:
     pytest.importorskip("fastapi")
     config = configured(tmp_path)
-    served = [sys.executable, "-m", "loom.cli", "serve", "--json", "--port", "0", "--standby", "-c", str(config)]
-    with RunningLoom(config) as active:
-        server = subprocess.Popen(
-            served, cwd=REPOSITORY, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        with server:
-            try:
-                assert _line(server)["event"] == "standby"
-                active.process.kill()
-                assert _line(server)["event"] == "listening"
-            finally:
-                server.terminate()
+    with RunningLoom(config) as active, RunningLoom(config, "--port", "0", "--standby", verb="serve") as standby:
+        assert standby.hello["event"] == "standby"
+        active.process.kill()
+        assert _line(standby.process)["event"] == "listening"
+        assert standby.end()[0] == 0
 
 
 @pytest.mark.parametrize("more", [["--once"], ["waiting/a", "Fetch"]])
