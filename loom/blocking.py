@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack
@@ -98,7 +99,8 @@ class BlockingLoom(Generic[L]):
         """
         opened = self.__enter__()
         # What `atexit` calls comes too late: by then pools of threads refuse work, and closing needs one.
-        threading._register_atexit(self.__exit__, None, None, None)  # type: ignore[attr-defined]
+        register = getattr(threading, "_register_atexit", atexit.register)
+        register(self.__exit__, None, None, None)
         return opened
 
     def actor(self, cls: type[A], key: str) -> BlockingRef[A]:

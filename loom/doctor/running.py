@@ -27,6 +27,10 @@ async def check_running(files: JournalFiles) -> AsyncIterator[Check]:
     if not held:
         yield Check("ok", "running", "no loom runs on it; the lock is free")
         return
+    if "socket" not in about:  # which it names once it runs
+        at = f"process {about.get('pid', 'unknown')}"
+        yield Check("ok", "running", f"{at} holds the lock and does not run the workspace: it opens it, or stands by")
+        return
     try:
         status: Any = await control_call(files.lock, "status", {}, timeout_s=5.0)
     except ControlError as error:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from loom import Loom
-from tests.cli.support import Answer, invoke, run
+from loom.journal.sqlite import JournalFiles, WriterLock
+from tests.cli.support import Answer, configured, invoke, run
 
 IMPORTS = "from loom import Actor, Command, Evaluation, Facts, Params, allow, policy\n"
 TWO_OF_ONE_TYPE = """
@@ -155,3 +156,16 @@ async def test_doctor_names_what_failed_in_the_background_of_a_running_loom(tmp_
     assert [(each["mark"], each["found"]) for each in found] == [
         ("look", "loom-mine failed and ended: OSError: the disk is gone")
     ]
+
+
+def test_a_process_that_has_the_lock_and_does_not_run_the_workspace_is_not_called_silent(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    assert invoke("run", "--once", config=config).code == 0
+    lock = WriterLock(JournalFiles(tmp_path / "data" / "w" / "journal.db").lock)
+    lock.acquire()
+    try:
+        said = invoke("doctor", config=config).out
+    finally:
+        lock.release()
+    assert f"process {os.getpid()} holds the lock and does not run the workspace: it opens it, or stands by" in said
+    assert "does not answer" not in said
