@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.audit import of_bandit, of_pip_audit, of_status
-from tests.coverage_floors import ROOT, below, core_of, counted, files_of, lines, rules_in
+from tests.coverage_floors import ROOT, below, branches_of, core_of, files_of, line, rules_in, statements_of
 from tests.mutation.core import CORE
 
 SAID: dict[str, Any] = {"core": {"missing": {"loom/journal/merkle.py": 1}}, "whole": {"statements": 90}}
@@ -30,17 +30,19 @@ def report(**missing: int) -> dict[str, Any]:
 
 
 def test_a_branch_more_than_is_allowed_and_a_share_below_its_floor_are_found() -> None:
-    fine = counted(report(merkle=1), CORE, whole=False)
-    assert below(fine, SAID) == []
-    assert lines(fine) == [
+    fine = branches_of(report(merkle=1), CORE)
+    assert below("core", fine, SAID) == []
+    assert line("core", fine) == (
         f"miss: the core: {len(CORE) * 10 - 1} of {len(CORE) * 10} branches in {len(CORE)} modules "
         f"({100 * (len(CORE) * 10 - 1) / (len(CORE) * 10):.1f} %), 100 % is the aim"
-    ]
-    [wrong] = below(counted(report(merkle=2), CORE, whole=False), SAID)
+    )
+    [wrong] = below("core", branches_of(report(merkle=2), CORE), SAID)
     assert wrong.startswith("loom/journal/merkle.py: 2 branches are not taken, at most 1 may be: 0->1, 1->2")
-    [wrong] = below(counted(report(chain=1), CORE, whole=False), SAID)
+    [wrong] = below("core", branches_of(report(chain=1), CORE), SAID)
     assert wrong.startswith("loom/journal/chain.py: 1 branches")
-    assert below(counted(report(), CORE, whole=True), SAID) == ["all of loom: 89.0 % of its statements, at least 90 %"]
+    whole = statements_of(report())
+    assert below("whole", whole, SAID) == ["all of loom: 89.0 % of its statements, at least 90 %"]
+    assert below("whole", {**whole, "run": whole["statements"]}, SAID) == []
 
 
 def test_what_children_run_is_counted_whether_they_are_forked_or_started_and_end_by_a_signal(tmp_path: Path) -> None:
