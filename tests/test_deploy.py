@@ -16,7 +16,7 @@ from loom.workspace import locate
 from tests.cli.support import invoke
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
-COMPOSE = sorted(DEPLOY.glob("compose/*.yaml"))
+COMPOSE = sorted([DEPLOY / "compose.yaml", *DEPLOY.glob("compose/*.yaml")])
 UNITS = sorted(DEPLOY.glob("systemd/*.service"))
 CONFIGS = [path for path in COMPOSE if path.name.endswith("config.yaml")]
 
