@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,9 @@ async def test_no_span_and_no_metric_holds_what_was_looked_up_decided_or_said(
     tmp_path: Path, seen: tuple[Any, Any]
 ) -> None:
     await run(tmp_path)
-    told = [span_.to_json() for span_ in seen[0].get_finished_spans()]
-    assert told
-    assert not any(SECRET in each for each in told)
+    spans = [span_.to_json() for span_ in seen[0].get_finished_spans()]
+    assert spans
+    assert not any(SECRET in each for each in spans)
     data = seen[1].get_metrics_data()
     names = {metric.name for r in data.resource_metrics for s in r.scope_metrics for metric in s.metrics}
     assert names == {
@@ -103,6 +104,12 @@ async def test_no_span_and_no_metric_holds_what_was_looked_up_decided_or_said(
         "loom.budget.left",
     }
     assert SECRET not in data.to_json()
+
+
+def test_every_metric_is_named_on_the_page_about_operations() -> None:
+    made = re.compile(r"""(?:\bcount|create_\w+)\(\s*"(loom\.[a-z_.]+)\"""")
+    names = {name for path in (ROOT / "loom").rglob("*.py") for name in made.findall(path.read_text(encoding="utf-8"))}
+    assert {"loom.decisions", "loom.routing.shadow"} <= names
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     assert {each for each in names if f"`{each}`" not in page} == set(), "name the metric in docs/operations.md"
 
