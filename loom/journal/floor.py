@@ -17,7 +17,7 @@ from loom.journal.election import KnowsWriters, WriterSeen
 from loom.journal.entry import Recorded
 from loom.journal.kinds import FloorRaisedEntry
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import JournalReader, JournalWriter
+from loom.journal.store import JournalReader, writes
 from loom.telemetry import get_logger
 
 __all__ = ["FLOOR_JOURNAL", "SILENT_S", "Floor", "release"]
@@ -80,7 +80,7 @@ class Floor:
         `SILENT_S` is fenced.
         """
         store = self._store
-        if not isinstance(store, JournalWriter) or not isinstance(store, _Shared):
+        if not writes(store) or not isinstance(store, _Shared):
             raise JournalReadOnlyError(
                 "the floor of this journal cannot be raised; expected one that several processes write: open it on its "
                 "server"
@@ -104,7 +104,7 @@ class Floor:
         return True
 
     def _write_by_it(self) -> None:
-        if isinstance(self._store, JournalWriter):
+        if writes(self._store):
             lowering.ask(self._store, self.level)
 
     def _fold(self, recorded: Recorded) -> None:

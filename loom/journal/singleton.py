@@ -14,7 +14,7 @@ from loom.errors import JournalReadOnlyError
 from loom.journal.appending import Prepared, append_prepared
 from loom.journal.entry import Entry, Recorded
 from loom.journal.following import followers_of
-from loom.journal.store import Draft, JournalReader, JournalWriter, draft
+from loom.journal.store import Draft, JournalReader, draft, writes
 
 __all__ = ["SingletonJournal"]
 
@@ -63,7 +63,7 @@ class SingletonJournal:
     @property
     def writable(self) -> bool:
         """Whether entries can be appended."""
-        return isinstance(self._store, JournalWriter)
+        return writes(self._store)
 
     async def load(self) -> None:
         """Fold the entries that were appended since the last call, each once, also if calls overlap.
@@ -98,7 +98,7 @@ class SingletonJournal:
             return None if entry is None else Prepared(self._sequence, (self._draft(entry),))
 
         store = self._store
-        if isinstance(store, JournalWriter):
+        if writes(store):
             if await append_prepared(store, self._name, prepare) is not None:
                 await self.load()
         elif await prepare() is not None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from loom.errors import AdmissionError, AppendUnknownError, LoomError
 from loom.identity import random_bytes
@@ -33,6 +33,7 @@ __all__ = [
     "Submitted",
     "decoded",
     "draft",
+    "writes",
 ]
 
 MAX_NAME = 512
@@ -205,7 +206,6 @@ class JournalReader(Protocol):
         ...
 
 
-@runtime_checkable
 class JournalWriter(Protocol):
     """What appends to journals.
 
@@ -342,3 +342,11 @@ class JournalStore(JournalReader, JournalWriter, Protocol):
     async def close(self) -> None:
         """Write what is queued, then close. Closing twice is harmless."""
         ...
+
+
+def writes(store: JournalReader) -> TypeGuard[JournalStore]:
+    """Tell whether a reader of journals appends to them, too, as a store does.
+
+    It may hand its calls on by `__getattr__`: up to Python 3.11 alone `isinstance` sees what a protocol asks for there.
+    """
+    return hasattr(store, "submit")
