@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from loom.errors import AdmissionError, AppendUnknownError, LoomError
 from loom.identity import random_bytes
@@ -206,6 +206,7 @@ class JournalReader(Protocol):
         ...
 
 
+@runtime_checkable
 class JournalWriter(Protocol):
     """What appends to journals.
 
