@@ -25,6 +25,7 @@ from loom.runtime import Loom
 from tests.actors.agents import Carry, Do, Folding, Interpreter, NotedEntry, World
 from tests.actors.support import entries, kinds, opened, until
 from tests.on_postgres import verify
+from tests.sqlite_files import connected
 
 
 async def noted(loom: Loom, *texts: str, key: str = "one") -> None:
@@ -44,10 +45,8 @@ def _views(directory: Path) -> Path:
 
 
 def snapshot_rows(directory: Path) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(f"file:{_views(directory)}?mode=ro", uri=True) as connection:
-        rows = connection.execute("SELECT journal, sequence, state_version, body FROM snapshots").fetchall()
-    connection.close()
-    return rows
+    with connected(f"file:{_views(directory)}?mode=ro", uri=True) as connection:
+        return connection.execute("SELECT journal, sequence, state_version, body FROM snapshots").fetchall()
 
 
 def change(directory: Path, statement: str, *parameters: object) -> None:
@@ -190,16 +189,15 @@ async def test_a_snapshot_of_another_moment_is_passed_over_though_its_entry_is_t
 
 async def test_an_earlier_snapshot_that_is_put_back_is_as_good_as_it_was(tmp_path: Path, begun: list[int]) -> None:
     await with_snapshot(tmp_path)
-    with sqlite3.connect(_views(tmp_path)) as views:
+    with connected(_views(tmp_path)) as views:
         (before,) = views.execute("SELECT * FROM snapshots").fetchall()
     async with opened(tmp_path, snapshot_every=4) as loom:
         await noted(loom, *"fghijk")
-    with sqlite3.connect(_views(tmp_path)) as views:
+    with connected(_views(tmp_path)) as views:
         (after,) = views.execute("SELECT * FROM snapshots").fetchall()
         assert after[3] > before[3]
         views.execute("DELETE FROM snapshots")
         views.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?)", before)
-    views.close()
     begun.clear()
     async with opened(tmp_path, snapshot_every=0) as loom:
         assert (await state_of(loom))["notes"] == [*"abcdefghijk", "last"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.sqlite_files import connected
 
 pytest.importorskip("pydantic_ai", reason="the extra [llm] is not installed")
 
@@ -74,9 +75,8 @@ async def test_costs_are_summed_by_each_group_and_agree_with_the_entries(loom: L
 async def test_a_row_that_no_entry_gives_costs_nothing(loom: Loom) -> None:
     await loom.actor(Settler, "a").ask(Settle())
     before = await loom.costs.by("actor")
-    with sqlite3.connect(loom.files.views, timeout=10) as views:
+    with connected(loom.files.views, timeout=10) as views:
         views.execute("UPDATE model_calls SET cost_micro_usd = 1000000")
-    views.close()
     assert await loom.costs.by("actor") == ()
     assert before
     await loom.rebuild()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sqlite3
 import sys
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -22,6 +21,7 @@ from loom.decisions.out import ParquetRows, check_columns, csv_cell, write_rows
 from loom.errors import AdmissionError
 from tests.cli.support import CONFIG, invoke
 from tests.observing import Seen, observe
+from tests.sqlite_files import connected
 
 NASTY = ["=1+1", "+49 30", "-2+3", "@SUM(A1)", "\tx", "\rx", "plain", "-5", "+1.5e3", 'a,b\n"c"', ""]
 AT = datetime(2014, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -146,12 +146,11 @@ def test_parquet_holds_the_columns_as_text(tmp_path: Path) -> None:
 
 def test_the_documented_view_says_in_sql_what_the_shell_says(config: Path) -> None:
     views = config.parent / "data" / "main" / "journal.views.db"
-    with sqlite3.connect(f"file:{views}?mode=ro", uri=True) as connection:
+    with connected(f"file:{views}?mode=ro", uri=True) as connection:
         connection.executescript((files("loom.decisions") / "decisions.sql").read_text("utf-8"))
         found = connection.execute(
             "SELECT decision_id, decided_at, origin, outcome FROM decisions ORDER BY position"
         ).fetchall()
-    connection.close()
 
     listed = invoke("decisions", "--json", config=config).json[::-1]
     assert [row[0] for row in found] == [each["decision_id"] for each in listed]

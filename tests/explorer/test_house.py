@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tests.explorer.conftest import Tab
 from tests.explorer.support import DiscountAgent, RequestDiscount, asked, house
 from tests.explorer.test_timeline import Clerk, stuck
 from tests.importing import import_all
+from tests.sqlite_files import connected
 
 
 def number_of(tab: Tab, position: int) -> Any:
@@ -73,11 +73,10 @@ async def test_an_examination_finds_what_was_changed_and_the_signs_say_what_is_w
         await wide.shot("house")
         assert await wide.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         journal = loom.files.journal
-        with sqlite3.connect(journal) as connection:
+        with connected(journal) as connection:
             for (trigger,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
                 connection.execute(f'DROP TRIGGER "{trigger}"')
             connection.execute("UPDATE entries SET body = X'7B7D' WHERE position = 3")
-        connection.close()
         await wide.page.get_by_role("button", name="Examine now").click()
         while (last := examinations.last("one")) is None or last.ended_at is None:
             await asyncio.sleep(0.01)

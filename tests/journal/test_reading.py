@@ -18,6 +18,7 @@ from loom.journal.sqlite.reader import Reader
 from loom.journal.sqlite.reading import ReadConnection, Reading, to_its_end
 from loom.projections.views import Views
 from tests.journal.support import filled
+from tests.sqlite_files import connected
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
@@ -60,7 +61,7 @@ async def test_readers_that_are_cancelled_anywhere_leave_no_statement_no_snapsho
         cut += await cut_short(everything, after=chance.randrange(12))
     assert cut > 100
     assert await everything() == list(range(1, 301))
-    with sqlite3.connect(path, isolation_level=None) as other:  # a snapshot that is held keeps the log from being reset
+    with connected(path, isolation_level=None) as other:  # a snapshot that is held keeps the log from being reset
         other.execute("CREATE TABLE another (x)")
         assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
     other.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from loom import Loom
 from loom.replay import Selection
 from tests.replay.test_judging import V1, Ask, Seller
+from tests.sqlite_files import connected
 
 FACTS = st.fixed_dictionaries(
     {},
@@ -27,7 +27,7 @@ FACTS = st.fixed_dictionaries(
 
 
 def everything(path: Path) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(f"file:{path}/journal.db?mode=ro", uri=True) as connection:
+    with connected(f"file:{path}/journal.db?mode=ro", uri=True) as connection:
         return connection.execute("SELECT * FROM entries ORDER BY position").fetchall()
 
 

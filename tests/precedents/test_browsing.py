@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -16,6 +15,7 @@ from loom.errors import AdmissionError
 from loom.precedents.browsed import FACETS
 from loom.precedents.browsing import Browsing
 from tests.precedents.browsed import Keeper, everything, filled, matches, wanted_of
+from tests.sqlite_files import connected
 
 DECISIONS = 60
 
@@ -113,14 +113,14 @@ async def test_a_value_that_no_decision_has_is_not_shown_whatever_the_views_say(
     async with Loom.open(place, actors=[Keeper], by="ann") as loom:
         await filled(loom, 5)
         views = loom.files.views
-    with sqlite3.connect(views) as view:
+    with connected(views) as view:
         view.execute("UPDATE trace_people SET person = 'invented'")
     async with Loom.open(place, actors=[Keeper], by="ann") as loom:
         found = await Browsing(loom.queries).find()
         assert len(found.decisions) == 5
         assert {each.name: each.values for each in found.facets}["person"] == ()
         assert not (await Browsing(loom.queries).find(person="invented")).decisions
-    with sqlite3.connect(views) as view:
+    with connected(views) as view:
         view.execute("UPDATE trace_decisions SET rule = 'invented'")
     async with Loom.open(place, actors=[Keeper], by="ann") as loom:
         found = await Browsing(loom.queries).find()

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import json
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from loom.replay.selection import Selection
 from loom.sealing import MASTER_KEY, Sealed, SealingConfig, check_subject, is_sealed
 from loom.sealing.vault import CLASSES
 from loom.workspace import own_projections
+from tests.sqlite_files import connected
 
 POSTCODES = [str(code) for code in range(10_110, 10_120)]
 POSTCODE = POSTCODES[5]
@@ -256,9 +256,8 @@ async def test_a_row_that_claims_another_class_is_not_believed(tmp_path: Path) -
     async with opened(tmp_path) as loom:
         await ask(loom, "c-7")
         assert len((await tables(loom))[0]) == 1
-    with sqlite3.connect(JournalFiles(tmp_path / "default" / "journal.db").views) as views:
+    with connected(JournalFiles(tmp_path / "default" / "journal.db").views) as views:
         views.execute("UPDATE precedents SET situation = ?", ("0" * 64,))
-    views.close()
     async with opened(tmp_path) as loom:
         assert await loom.precedents.find(situation="0" * 64) == ()
         assert [each for each in loom.queries.differences if "situation" in each]

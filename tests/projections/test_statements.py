@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from loom.projections.statements import Statements
+from tests.sqlite_files import connected
 
 SECRET = "the-content-of-a-file"
 
@@ -22,7 +23,7 @@ SECRET = "the-content-of-a-file"
 @pytest.fixture
 def views(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "views.db"
-    with sqlite3.connect(path) as made:
+    with connected(path) as made:
         made.execute("PRAGMA journal_mode = WAL")
         made.execute("CREATE TABLE things (name TEXT, size INTEGER, raw BLOB)")
         made.executemany("INSERT INTO things VALUES (?, ?, x'00ff')", [(f"thing {n}", n) for n in range(1_000)])

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import json
 import re
-import sqlite3
 import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from loom.actors.verbs.shared import digest as step_key
 from loom.gate.digest import digest as gate_digest
 from loom.journal.chain import body_digest
 from tests.reliability.forgetters import CANDIDATES, What
+from tests.sqlite_files import connected
 
 __all__ = ["Files", "texts_of_files"]
 
@@ -96,7 +96,7 @@ class Files:
 
     def _take_rows(self, database: Path) -> None:
         """Take the digests that a database keeps as bytes."""
-        with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        with connected(f"file:{database}?mode=ro", uri=True) as connection:
             tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
             for table in tables:
                 for row in connection.execute(f'SELECT * FROM "{table}"'):

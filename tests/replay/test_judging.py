@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from loom.journal import Append, draft
 from loom.policies.tables import Table
 from loom.replay import Selection
 from tests.projections.tampering import tamper
+from tests.sqlite_files import connected
 
 TABLE = {
     "format": "loom.table/1",
@@ -87,7 +87,7 @@ CASES: tuple[dict[str, Any], ...] = (
 
 
 def rows(path: Path) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(f"file:{path}/journal.db?mode=ro", uri=True) as connection:
+    with connected(f"file:{path}/journal.db?mode=ro", uri=True) as connection:
         return connection.execute("SELECT * FROM entries WHERE journal LIKE 'seller/%' ORDER BY position").fetchall()
 
 

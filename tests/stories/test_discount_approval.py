@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from examples import discount_approval as example
 from loom import DecisionJournalEntry, Loom
 from loom.journal.sqlite.verify import verify
 from loom.projections import digest
+from tests.sqlite_files import connected
 from tests.stories.discount_worker import systems_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -153,7 +153,5 @@ async def answered_and_digested(directory: Path) -> str:
 
 def digested(views: Path) -> str:
     """Return the digest of the logical tables of a views file, beside its snapshots, which are no projection."""
-    with sqlite3.connect(views) as connection:
-        found = digest(connection)
-    connection.close()
-    return found
+    with connected(views) as connection:
+        return digest(connection)
