@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -195,8 +195,11 @@ class Background:
         _log.error("background_task_failed", task=name, error=repr(error), runs_again=runs_again, exc_info=error)
 
 
-async def finished(work: Coroutine[Any, Any, T]) -> T:
-    """Await work that is done to its end: a cancellation ends the wait at once, and never the work."""
+async def finished(work: Awaitable[T]) -> T:
+    """Await work, or its task, that is done to its end: a cancellation ends the wait at once, and never the work.
+
+    Should the work then fail, that is logged, as no one else hears of it.
+    """
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)

@@ -19,6 +19,7 @@ from loom.actors.protected import is_protected, opened_payload
 from loom.actors.steps import step_of
 from loom.actors.system import ActorSystem
 from loom.actors.taking_up import kept_steps, taken_up, turn_entries, unsure_effect
+from loom.background import finished
 from loom.errors import AdmissionError, CommandConflictError, EffectInDoubtError, NotReplayableError, TurnNotFoundError
 from loom.identity import short
 from loom.journal.entry import Recorded
@@ -50,7 +51,7 @@ async def take_up(
         async with cell.operator_lock:
             await _take_up(system, cell, entry, command_id=command_id, at=at, changed=changed)
 
-    await asyncio.shield(cell.keep_awake_for(one_at_a_time()))
+    await finished(cell.keep_awake_for(one_at_a_time()))
 
 
 async def _take_up(

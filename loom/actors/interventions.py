@@ -5,12 +5,12 @@ Each is journaled before it is reported to a caller (law 4), and runs to its end
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from loom.actors.answers import Intervention
 from loom.actors.cell import Cell
 from loom.actors.system import ActorSystem
+from loom.background import finished
 from loom.clock import datetime_from_us
 from loom.decisions.entries import ends_approval
 from loom.errors import (
@@ -121,7 +121,7 @@ async def _do(
         cell = await system.cell(journal)
     except (UnknownActorError, ActorStoppedError):
         ready = draft(entry, command_id=command_id)
-        await asyncio.shield(system.spawn(append_last(system.services.store, journal, (ready,))))
+        await finished(system.spawn(append_last(system.services.store, journal, (ready,))))
         return
 
     async def one_at_a_time() -> None:
@@ -130,7 +130,7 @@ async def _do(
                 raise _has_ended(journal, command_id)
             await in_cell(cell)
 
-    await asyncio.shield(cell.keep_awake_for(one_at_a_time()))
+    await finished(cell.keep_awake_for(one_at_a_time()))
 
 
 def _has_ended(journal: str, command_id: str) -> TurnNotFoundError:

@@ -17,7 +17,7 @@ from loom.errors import ProjectionFailedError, ProjectionLagError
 from loom.journal import KINDS, Recorded
 from loom.journal.sqlite import SqliteStore
 from loom.precedents import PrecedentsProjection
-from loom.projections import Projection, Projector, Queries, Views
+from loom.projections import Projection, Projector, Queries, Views, source
 from loom.projections import projector as projector_module
 from loom.projections.writer import Checkpoints, ViewsWriter
 from tests.projections.journals import command, decision, open_store, request, write
@@ -439,7 +439,7 @@ async def test_a_page_is_bounded_in_entries_and_in_bytes_and_has_one_entry_at_le
     [size] = {len(each.body or b"") async for each in store.read_all()}
     assert await pages_of(store, monkeypatch, Seen(), batch=3) == [(1, 3), (4, 4)]
     for most, expected in ((size, [(1, 2), (3, 4)]), (1, [(1, 1), (2, 2), (3, 3), (4, 4)])):
-        monkeypatch.setattr(projector_module, "_PAGE_BYTES", most)
+        monkeypatch.setattr(source, "_PAGE_BYTES", most)
         another = Seen(version=most + 1)
         assert await pages_of(store, monkeypatch, another, batch=100) == expected
 

@@ -105,7 +105,7 @@ def _told(simulation: Simulation) -> None:
         known = sending.command_id
         if known in simulation.told.replies:
             replied(simulation, sending, simulation.told.replies[known])
-        elif known not in simulation.told.failures:
+        elif known not in simulation.told.failures and not simulation.is_late:
             simulation.broken.append(f"client of [{known}] has no answer")
         if known in simulation.told.receipts:
             received(simulation, sending, simulation.told.receipts[known])
@@ -128,6 +128,8 @@ def _turns(simulation: Simulation) -> None:
         if first["command_type"] == "Poke":
             continue
         ends = [each.kind for each in entries if each.kind in ENDS]
+        if simulation.is_late and not ends:
+            continue
         if len(ends) != 1:
             simulation.broken.append(f"[{journal}#{command_id}] has the ends {ends}; expected one")
             continue

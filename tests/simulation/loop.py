@@ -101,6 +101,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._ready: Any
         self._scheduled: list[asyncio.TimerHandle]
         self.crash_after = crash_after
+        self.has_crashed = False
         self.callbacks = 0
         self.is_dead = False
         self.lanes: dict[int, Lane] = {}
@@ -159,6 +160,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self.callbacks += 1
             self._virtual.elapsed_s += _CALLBACK_S
             if self.callbacks == self.crash_after:
+                self.has_crashed = True
                 raise Crashed
             if self.callbacks > _MOST_CALLBACKS:
                 raise StalledError(f"no end after [{_MOST_CALLBACKS}] callbacks")

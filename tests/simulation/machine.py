@@ -238,7 +238,8 @@ class Machine:
 
     def _heard(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Keep what nothing has handled in a process that lives: loom handles everything."""
-        if not loop.is_closed() and not self.is_dead:
+        lives = not self.is_dead and not (isinstance(loop, VirtualLoop) and loop.has_crashed)
+        if lives and not loop.is_closed():
             self.unhandled.append(f"{context.get('message')}: {context.get('exception')!r}")
 
     def kill(self, loop: VirtualLoop) -> None:

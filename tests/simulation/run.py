@@ -86,6 +86,8 @@ class Simulation:
         self.broken = self.world.broken
         self.shown: dict[str, Any] = {}
         self.crashes = 0
+        self.is_late = False
+        """Whether turns are left that wait for a time which a clock that was set back has made later."""
 
     def run(self) -> Outcome:
         """Tell the story, and hold what came of it against the laws."""
@@ -155,10 +157,12 @@ class Simulation:
             wait_s = _PATIENCE_S if last else life.closes_after_s or 60.0
             _, waiting = await asyncio.wait(clients, timeout=wait_s) if clients else (set(), set())
             if last:
-                if waiting:
-                    self.broken.append(f"[{len(waiting)}] clients have no answer after {wait_s} s without faults")
-                else:
+                if not waiting:
                     await self._settle(loom)
+                elif self._waits_for_a_clock(loom):
+                    self.is_late = True
+                else:
+                    self.broken.append(f"[{len(waiting)}] clients have no answer after {wait_s} s without faults")
         finally:
             for task in (*clients, *others):
                 task.cancel()
@@ -278,6 +282,12 @@ class Simulation:
             await loom.actor(Clerk, key).send(Poke(words=known), id=known, by="client")
             self.told.nudged.add(known)
 
+    def _waits_for_a_clock(self, loom: Loom) -> bool:
+        """Tell whether turns wait for a time that a clock which was set back as it was written has made later."""
+        is_set_back = any(by_s < 0 for _, by_s in self.story.clock_steps)
+        next_s = loom.actors.services.timer.next_s()
+        return is_set_back and next_s is not None and next_s > _PATIENCE_S
+
     async def _clock(self) -> None:
         for after_s, by_s in self.story.clock_steps:
             await asyncio.sleep(after_s)
@@ -322,15 +332,20 @@ class Simulation:
         """Compare an actor with what a replay of its journal gives, which does nothing outside (law 5)."""
         shown = await loom.actor(Clerk, journal.removeprefix("clerk/")).ask(Show(), by="client")
         self.shown[journal] = shown
-        durable, effects = len(self.machine.disk.entries), self.world.effects.total()
+        before = self._done_so_far()
         replayed = (await loom.replay.state(journal)).model_dump(mode="json")
         if replayed != shown:
             self.broken.append(f"replay of [{journal}] gives [{replayed}]; its actor has [{shown}]")
         async for turn in loom.replay.verify(journal):
             if turn.verdict == "diverged":
                 self.broken.append(f"turn [{journal}#{turn.command_id}] is replayed otherwise: {turn.reason}")
-        if (durable, effects) != (len(self.machine.disk.entries), self.world.effects.total()):
+        if self._done_so_far() != before:
             self.broken.append(f"a replay of [{journal}] wrote, or acted")
+
+    def _done_so_far(self) -> tuple[int, int]:
+        """Count what is durable and what was done outside, but not that a client still sends, and wakes, meanwhile."""
+        done = (each for each in self.machine.disk.entries if each.kind != "snapshot_taken")
+        return sum(not str(each.command_id).startswith("nudge-") for each in done), self.world.effects.total()
 
 
 class Simulator:
