@@ -185,8 +185,7 @@ class ViewsWriter:
             self.open()
         elif not self._is_ours():
             self._recreate("it was deleted or replaced")
-        if self._connection is None:
-            raise sqlite3.OperationalError("views could not be opened")
+        assert self._connection is not None  # noqa: S101 - it is open, or an error was raised
         return self._connection
 
     def _open(self) -> None:

@@ -218,6 +218,16 @@ def test_a_journal_is_made_whole_or_not_at_all(path: Path, faults: Faults, state
     made(path)
 
 
+def test_a_commit_that_was_done_though_it_failed_leaves_a_whole_journal(path: Path, faults: Faults) -> None:
+    faults.plan("COMMIT", done_first=True)
+    with pytest.raises(AppendRefusedError, match="planned"):
+        writer(path)
+    with contextlib.closing(sqlite3.connect(path)) as found:
+        assert schema_of(found) == expected_schema()
+    with contextlib.closing(writer(path)) as connection:
+        assert format_of(connection) == FORMAT
+
+
 # --- what is recognised -------------------------------------------------------------------------
 
 NO_JOURNALS: list[tuple[Callable[[Path], None], type[LoomError], str]] = [
@@ -367,6 +377,13 @@ def test_a_disk_without_room_for_the_index_leaves_the_journal_as_it_is_and_it_is
         writer(path)
     with contextlib.closing(writer(path)) as connection:
         assert format_of(connection) == 2
+
+
+def test_a_format_that_was_raised_though_the_disk_was_said_to_be_full_is_raised(path: Path, faults: Faults) -> None:
+    made(path, 1)
+    faults.plan("COMMIT", code=sqlite3.SQLITE_FULL, done_first=True)
+    with contextlib.closing(writer(path)) as connection:
+        assert (format_of(connection), has_turn_index(connection)) == (2, True)
 
 
 # --- reading ------------------------------------------------------------------------------------

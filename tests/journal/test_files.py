@@ -288,6 +288,8 @@ def test_the_file_system_of_a_path_is_that_of_its_innermost_mount(mounts: list[A
         assert kind_of(path) == kind
     mounts[0] = MOUNTS + "27 22 0:25 / / rw - btrfs /dev/sdc rw\n"
     assert kind_of("/") == "btrfs", "of two in one place, the later one hides the other"
+    mounts[0] = "23 22 0:21 / /mnt rw - xfs /dev/sdb rw\n22 1 0:20 / / rw - ext4 /dev/sda1 rw\n"
+    assert kind_of("/mnt/x") == "xfs", "the order is not that of the depth"
     mounts[0] = "22 1 0:20 / /mnt rw - ext4 /dev/sda1 rw\n"
     assert kind_of("/") is None
     mounts[0] = OSError("no /proc here")

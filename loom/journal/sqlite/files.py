@@ -123,11 +123,10 @@ class WriterLock:
                 f"lock file [{self._path}] cannot be opened for writing [{error.strerror}]; "
                 "expected a directory that can be written: correct its permissions, or read with a reader"
             ) from error
+        taken = False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_still(descriptor, self._path):
-                self._descriptor = descriptor
-                return True
+            taken = _is_still(descriptor, self._path)
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise UnsupportedFilesystemError(
@@ -135,9 +134,11 @@ class WriterLock:
                     "expected a file system with locks: move the journal to a local one"
                 ) from error
         finally:
-            if self._descriptor != descriptor:
+            if taken:
+                self._descriptor = descriptor
+            else:
                 os.close(descriptor)
-        return False
+        return taken
 
     def describe(self, **about: object) -> None:
         """Write down, for people and for the shell, who holds the lock and how to reach them.
