@@ -39,6 +39,7 @@ from loom.testing import FixedClock
 from tests.archive.agents import START, Ask, Note, Notes
 from tests.on_postgres import ON_POSTGRES, opened_class, verify
 from tests.sealing.powercut import disk_under
+from tests.sqlite_files import connected
 
 LATER = START + timedelta(days=400)
 SECRET = "a note that nobody else may keep"
@@ -384,10 +385,11 @@ async def test_bodies_go_once_the_archive_was_verified_and_the_chain_still_verif
     assert found.counts == {"PRUNED": 2, "CLOCK_AHEAD": 1}, "it was written in the future"
     assert archive.verify().ok
     if not ON_POSTGRES:
-        bodies = sqlite3.connect(data / "default" / "journal.db").execute(
+        kept = (
             "SELECT count(*) FROM entries WHERE journal LIKE 'notes/old-%' AND (body IS NOT NULL OR salt IS NOT NULL)"
         )
-        assert bodies.fetchone() == (0,)
+        with connected(data / "default" / "journal.db") as journal:
+            assert journal.execute(kept).fetchone() == (0,)
     [texts] = [[e.entry async for e in archive.read("notes/old-1") if e.kind == "test.archive_noted"]]
     assert [text.model_dump()["text"] for text in texts] == [SECRET, "another"]
 
