@@ -53,6 +53,23 @@ def comments_in_sql(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.partition("--")[2]
 
 
+WORDS_ELSEWHERE = sorted(
+    path
+    for path in (ROOT / "loom").rglob("*")
+    if path.suffix in {".css", ".j2", ".js", ".txt"} and not path.name.startswith("htmx")
+)
+
+
+@pytest.mark.parametrize("path", WORDS_ELSEWHERE, ids=lambda path: path.name)
+def test_pages_of_the_explorer_and_sample_files_avoid_them(path: Path) -> None:
+    found = [
+        f"{number}: {match.group()}"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for match in FOUND.finditer(line)
+    ]
+    assert not found
+
+
 def test_the_glossary_names_words_to_avoid() -> None:
     assert {"mend", "told", "nobody"} <= set(AVOIDED)
 

@@ -206,7 +206,7 @@ def test_a_start_that_fails_leaves_nothing_of_its_transaction(path: Path, opened
 
     with pytest.raises(sqlite3.OperationalError, match="NONSENSE") as wrong:
         ViewsWriter(path, [Seen(), Wrong()]).open()
-    assert not Path(f"{path}-wal").exists(), f"the connection is closed, whoever keeps {wrong}"
+    assert not Path(f"{path}-wal").exists(), f"the connection is closed with {wrong} kept"
     with contextlib.closing(sqlite3.connect(path)) as views:
         assert views.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
     assert opened(Seen()).apply(entries())["seen"].position == 8

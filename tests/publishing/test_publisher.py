@@ -200,22 +200,20 @@ async def test_a_process_that_was_fenced_publishes_nothing_and_another_one_goes_
     first, second = await place.open(), await place.open()
     await turns(first, "0")
     # A lease that no busy machine lets run out: the other one is elected as this one is fenced, not before.
-    async with (
-        publishing(place, first, tmp_path / "a.db", projections=FEW, lease_s=60) as fenced,
-        publishing(place, second, tmp_path / "b.db", projections=FEW, lease_s=60) as other,
-    ):
-        await fenced.reached(first.acknowledged)
-        assert not other.leads
-        page = page_of(fenced)
-        await second.fence(first.writer)
-        before = await published(place, FEW)
-        late = PublishedSchema(fenced._schema.url, writer=(place.schema, first.writer))
-        with pytest.raises(WriterFencedError):
-            await late.publish([page])
-        await late.close()
-        assert await published(place, FEW) == before
-        await turns(second, "1")
-        await other.reached(second.acknowledged, timeout_s=30)
+    async with publishing(place, first, tmp_path / "a.db", projections=FEW, lease_s=60) as fenced:
+        await fenced.reached(first.acknowledged)  # elected: of two that start at once, either may be
+        async with publishing(place, second, tmp_path / "b.db", projections=FEW, lease_s=60) as other:
+            assert not other.leads
+            page = page_of(fenced)
+            await second.fence(first.writer)
+            before = await published(place, FEW)
+            late = PublishedSchema(fenced._schema.url, writer=(place.schema, first.writer))
+            with pytest.raises(WriterFencedError):
+                await late.publish([page])
+            await late.close()
+            assert await published(place, FEW) == before
+            await turns(second, "1")
+            await other.reached(second.acknowledged, timeout_s=30)
     assert await published(place, FEW) == folded(tmp_path / "views.db", await everything(second), FEW)
 
 
