@@ -17,7 +17,9 @@ __all__ = ["ABOUT", "fold_page"]
 ABOUT = ("command_type", "by", "identity_source", "via", "correlation_id", "causation_id")
 """The fields of a command that are in its row."""
 
-_AMONG = "(journal, command_id) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?1))"
+_AMONG = (
+    "(journal, command_id) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:turns))"
+)
 _KNOWN = f"""
 SELECT journal, command_id FROM turns WHERE {_AMONG} UNION SELECT journal, command_id FROM turn_open WHERE {_AMONG}
 """  # noqa: S608 - constants only
@@ -98,7 +100,7 @@ def fold_page(
     received = {(each.journal, each.command_id) for each in page if each.kind == CommandReceivedEntry.kind}
     known: set[_Turn] = set()
     if received:
-        known.update(view.execute(_KNOWN, (json.dumps(sorted(map(list, received), key=str)),)))
+        known.update(view.execute(_KNOWN, {"turns": json.dumps(sorted(map(list, received), key=str))}))
     begun: dict[_Turn, _Begun] = {}
     for recorded in page:
         if recorded.command_id is None:

@@ -21,13 +21,14 @@ from loom.projections.sql import script
 
 __all__ = ["CONFIRM_EXECUTIONS", "CircuitsProjection"]
 
-_ENTERED = "INSERT INTO circuit_entered VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET inputs = ?4"
+_ENTERED = "INSERT INTO circuit_entered VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET inputs = excluded.inputs"
 _GIVEN = "SELECT inputs FROM circuit_entered WHERE journal = ? AND execution_id = ? AND circuit_id = ?"
 _LEFT = "DELETE FROM circuit_entered WHERE journal = ? AND execution_id = ? AND circuit_id = ?"
 _LOG = "INSERT INTO circuit_execution_logs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _OWN = """
 INSERT INTO circuit_strategies VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET
-  engagement_score = ?4, conversion_score = ?5, cycle_count = cycle_count + 1
+  engagement_score = excluded.engagement_score, conversion_score = excluded.conversion_score,
+  cycle_count = cycle_count + 1
 """
 _CYCLE = """
 INSERT INTO circuit_strategy_states

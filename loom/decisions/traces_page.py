@@ -18,7 +18,9 @@ from loom.journal.kinds import CommandReceivedEntry
 
 __all__ = ["TracesPage"]
 
-_AMONG = "(journal, command_id) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?1))"
+_AMONG = (
+    "(journal, command_id) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:turns))"
+)
 _KNOWN = f"""
 SELECT journal, command_id FROM trace_turns WHERE {_AMONG}
 UNION SELECT journal, command_id FROM trace_divergences WHERE {_AMONG}
@@ -57,7 +59,7 @@ class TracesPage:
         """Fold entries in order."""
         received = {(each.journal, each.command_id) for each in page if each.kind == CommandReceivedEntry.kind}
         if received:
-            self._known.update(self._view.execute(_KNOWN, (json.dumps(sorted(map(list, received), key=str)),)))
+            self._known.update(self._view.execute(_KNOWN, {"turns": json.dumps(sorted(map(list, received), key=str))}))
         for recorded in page:
             self._take(recorded)
         self._flush()

@@ -80,7 +80,7 @@ _GO_ON = "DELETE FROM trace_divergences WHERE journal = ? AND command_id = ?"
 _OBSERVE = "INSERT INTO trace_outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 _DAY_US = 86_400_000_000
-_OBSERVED_ON = "INSERT INTO trace_observed_days VALUES (?1, ?2, ?2) ON CONFLICT DO UPDATE SET last = excluded.last"
+_OBSERVED_ON = "INSERT INTO trace_observed_days VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET last = excluded.last"
 _VERSION = "INSERT INTO trace_versions VALUES (?, ?) ON CONFLICT DO NOTHING"
 _RUN_ACTOR = "INSERT INTO trace_run_actors VALUES (?, ?) ON CONFLICT DO NOTHING"
 _RUN_VERSION = """
@@ -213,7 +213,7 @@ def _decide(
     version = (row["policy_name"], row["policy_version"], row["policy_hash"])
     if row["origin"] == "observed":
         decided = decided_at_us(recorded, decision.get("decided_at"))
-        view.execute(_OBSERVED_ON, (decided // _DAY_US, recorded.position))
+        view.execute(_OBSERVED_ON, (decided // _DAY_US, recorded.position, recorded.position))
         if row["decided_by"] is not None:
             view.execute(_PERSON, (recorded.position, row["decided_by"]))
     if row["policy_hash"] is not None:

@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, TypeGuard
 
 from loom.errors import AppendRefusedError, LoomError
 from loom.journal.entry import Entry, Recorded
@@ -30,6 +30,7 @@ __all__ = [
     "LeaderElectedEntry",
     "LeaderResignedEntry",
     "WriterSeen",
+    "hears_writers",
     "leaders",
 ]
 
@@ -91,13 +92,17 @@ class WriterSeen(NamedTuple):
     """How long ago it was heard of, by the clock of the server."""
 
 
-@runtime_checkable
 class KnowsWriters(Protocol):
     """A store that knows which processes write it, and hears their beats."""
 
     async def writers(self) -> list[WriterSeen]:
         """Return the processes that have opened it and have not ended long ago."""
         ...
+
+
+def hears_writers(store: JournalStore) -> TypeGuard[KnowsWriters]:
+    """Tell whether several processes write a store that hears their beats (by its names: see `store.writes`)."""
+    return store.shared and hasattr(store, "writers")
 
 
 class _Elected:
@@ -141,7 +146,7 @@ class Election:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._writers = store.writers if store.shared and isinstance(store, KnowsWriters) else None
+        self._writers = store.writers if hears_writers(store) else None
         self.role = role
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._lease_s = lease_s

@@ -8,7 +8,7 @@ that knows less is refused by name. A journal without an entry is at floor 1.
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard
 
 from loom.errors import JournalFormatError, JournalLockedError, JournalReadOnlyError
 from loom.identity import Identity, check_person
@@ -35,7 +35,6 @@ def release() -> str:
     return version("loom-journal")
 
 
-@runtime_checkable
 class _Shared(KnowsWriters, Protocol):
     """A store that several processes write."""
 
@@ -43,6 +42,11 @@ class _Shared(KnowsWriters, Protocol):
     def writer(self) -> int: ...
 
     async def fence(self, writer: int) -> None: ...
+
+
+def _is_shared(store: JournalReader) -> TypeGuard[_Shared]:
+    """Tell whether several processes write a store (by its names: see `store.writes`)."""
+    return hasattr(store, "writers") and hasattr(store, "fence")
 
 
 class Floor:
@@ -80,7 +84,7 @@ class Floor:
         `SILENT_S` is fenced.
         """
         store = self._store
-        if not writes(store) or not isinstance(store, _Shared):
+        if not writes(store) or not _is_shared(store):
             raise JournalReadOnlyError(
                 "the floor of this journal cannot be raised; expected one that several processes write: open it on its "
                 "server"
@@ -117,7 +121,7 @@ class Floor:
         refusal = self.refusal()
         if refusal is None:
             self._write_by_it()
-        elif isinstance(self._store, _Shared):
+        elif _is_shared(self._store):
             _log.error("format_floor_raised", error=str(refusal))
             await self._store.fence(self._store.writer)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from loom.background import Background, Child, stopped
 from loom.errors import LoomError
@@ -39,7 +39,6 @@ class SharedStore(Protocol):
         ...
 
 
-@runtime_checkable
 class KnowsHeads(Protocol):
     """A store that looks up many heads at once."""
 
@@ -83,6 +82,11 @@ class Look(NamedTuple):
     behind: tuple[str, ...]
 
 
+def _looks_up_many(store: SharedStore) -> TypeGuard[KnowsHeads]:
+    """Tell whether a store looks up many heads at once (by its name: see `store.writes`)."""
+    return hasattr(store, "heads")
+
+
 class Followers:
     """What this process has folded of the control journals of a store that other processes write too.
 
@@ -90,7 +94,7 @@ class Followers:
     """
 
     def __init__(self, store: SharedStore) -> None:
-        self._heads = store.heads if isinstance(store, KnowsHeads) else _one_by_one(store)
+        self._heads = store.heads if _looks_up_many(store) else _one_by_one(store)
         self._journals: weakref.WeakKeyDictionary[Followed, int] = weakref.WeakKeyDictionary()
         """Journal → its sequence at the last look."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeGuard
 
-__all__ = ["Holder", "KnowsHolders"]
+__all__ = ["Holder", "KnowsHolders", "knows_holders"]
 
 
 class Holder(NamedTuple):
@@ -16,10 +16,14 @@ class Holder(NamedTuple):
     fenced: bool
 
 
-@runtime_checkable
 class KnowsHolders(Protocol):
     """A store that can say who holds a journal."""
 
     async def holders(self, journals: Collection[str]) -> Mapping[str, Holder]:
         """Return journal → holder, for those that a process has acquired."""
         ...
+
+
+def knows_holders(store: object) -> TypeGuard[KnowsHolders]:
+    """Tell whether a store can say who holds a journal (by its name: see `store.writes`)."""
+    return hasattr(store, "holders")

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from loom.errors import JournalLockedError
-from loom.journal.election import LOOK_EVERY_S, Election, KnowsWriters
+from loom.journal.election import LOOK_EVERY_S, Election, hears_writers
 from loom.journal.entry import Entry
 from loom.journal.store import Draft, JournalStore
 
@@ -40,7 +40,7 @@ async def open_alone(
     store = await _unlocked(open_store, waits)
     try:
         election = Election(store, ACTIVE, make_draft=make_draft)
-        if store.shared and isinstance(store, KnowsWriters):
+        if hears_writers(store):
             await _elected(election, waits)
     except BaseException:
         await store.close()

@@ -36,7 +36,7 @@ _TRIGGERS = (
 )
 _EVENTS = (("insert", ("NEW",)), ("update", ("OLD", "NEW")), ("delete", ("OLD",)))
 _BASES = "CREATE TABLE IF NOT EXISTS published_bases (name TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT"
-_SET_BASE = "INSERT INTO published_bases VALUES (?1, ?2) ON CONFLICT DO UPDATE SET position = ?2"
+_SET_BASE = "INSERT INTO published_bases VALUES (?, ?) ON CONFLICT DO UPDATE SET position = excluded.position"
 _BASE = "SELECT position FROM published_bases WHERE name = ?"
 _AT_ONCE = 5_000
 

@@ -59,13 +59,15 @@ ON CONFLICT DO UPDATE SET samples = :samples, signals = :signals, latency_p50 = 
   recovery_occurred = :recovery_occurred, context_size_bucket = :context_size_bucket
 """
 _STATE = """
-INSERT INTO care_state VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET position = ?2, recorded_at_us = ?3, body = ?4
+INSERT INTO care_state VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+  position = excluded.position, recorded_at_us = excluded.recorded_at_us, body = excluded.body
 """
 _DECIDED = """
-INSERT INTO care_requests VALUES (?, ?, ?, NULL) ON CONFLICT DO UPDATE SET decision_id = ?3
+INSERT INTO care_requests VALUES (?, ?, ?, NULL) ON CONFLICT DO UPDATE SET decision_id = excluded.decision_id
 """
 _ANSWERED = """
-INSERT INTO care_requests VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET answered_with_baseline = ?4
+INSERT INTO care_requests VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+  answered_with_baseline = excluded.answered_with_baseline
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, TypeGuard
 
 from loom.config import function_named
 from loom.journal.postgres.url import PostgresUrl
@@ -20,9 +20,12 @@ MakeKeyStore: TypeAlias = Callable[[str], KeyStore]
 """Returns the store of keys of a workspace, as one in front of a key service."""
 
 
-@runtime_checkable
 class _Checks(Protocol):
     def check(self) -> Awaitable[None]: ...
+
+
+def _checks(store: KeyStore) -> TypeGuard[_Checks]:
+    return hasattr(store, "check")
 
 
 def key_store_of(
@@ -47,7 +50,7 @@ async def check_keys(config: SealingConfig, keys: Path, *, workspace: str, journ
     """Raise where the keys that are there do not open; nothing is written."""
     store, _ = key_store_of(config, keys, workspace=workspace, journal=journal)
     try:
-        if isinstance(store, _Checks):
+        if _checks(store):
             await store.check()
     finally:
         await store.close()

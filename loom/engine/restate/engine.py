@@ -35,7 +35,7 @@ from loom.errors import (
     NotOwnerError,
     WriterFencedError,
 )
-from loom.journal.holders import Holder, KnowsHolders
+from loom.journal.holders import Holder, knows_holders
 from loom.telemetry import get_logger
 
 __all__ = ["RestateEngine"]
@@ -51,7 +51,7 @@ class RestateEngine:
 
     def __init__(self, given: Surroundings) -> None:
         store = given.store
-        if not isinstance(store, KnowsHolders):
+        if not knows_holders(store):
             raise ConfigError(
                 "engine [restate] needs a journal that says who holds it; expected one on PostgreSQL: change [engine] "
                 "or the journal"
