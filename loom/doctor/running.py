@@ -10,7 +10,7 @@ from loom.clock import datetime_from_us
 from loom.doctor.machine import lock_of
 from loom.errors import ControlError, LoomError
 from loom.extension import Check, extensions_of
-from loom.journal.control import control_call
+from loom.journal.control import control_call, runs_workspace
 from loom.journal.places import reader_of
 from loom.journal.sqlite import JournalFiles
 from loom.projections import Views, open_views_for_reading
@@ -27,7 +27,7 @@ async def check_running(files: JournalFiles) -> AsyncIterator[Check]:
     if not held:
         yield Check("ok", "running", "no loom runs on it; the lock is free")
         return
-    if "socket" not in about:  # which it names once it runs
+    if not runs_workspace(about):
         at = f"process {about.get('pid', 'unknown')}"
         yield Check("ok", "running", f"{at} holds the lock and does not run the workspace: it opens it, or stands by")
         return

@@ -29,7 +29,7 @@ from loom.journal.peers import group_id_of, is_holder, is_socket, listen, peer_u
 from loom.journal.sqlite.files import WriterLock
 from loom.telemetry import get_logger, log_answer
 
-__all__ = ["ControlServer", "Handler", "control_call", "takes_requests"]
+__all__ = ["ControlServer", "Handler", "control_call", "runs_workspace", "takes_requests"]
 
 Handler = Callable[[str, Mapping[str, JsonValue], int | None], Awaitable[JsonValue]]
 """Runs the named operation with its arguments and returns plain JSON; raises `LoomError` to refuse it.
@@ -273,6 +273,14 @@ def _result(op: str, answer: bytes) -> JsonValue:
 def takes_requests(lock_path: Path) -> bool:
     """Tell whether a loom seems to take requests for a journal: it holds the lock, or a group's socket is there."""
     return WriterLock(lock_path).held() or _is_group_socket(lock_path)
+
+
+def runs_workspace(about: Mapping[str, object] | None) -> bool:
+    """Tell by what the holder of a lock wrote into it whether it runs the workspace: it names its socket once it does.
+
+    One that opens the workspace holds the lock, too, as does one that waits for its turn on a server.
+    """
+    return "socket" in (about or {})
 
 
 def _is_group_socket(lock_path: Path) -> bool:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from loom.journal.control import runs_workspace
 from loom.journal.places import PlaceReader, reader_of
 from loom.journal.private import create_private
 from loom.journal.read_only import StoreUpTo
@@ -33,8 +34,10 @@ async def open_views_for_reading(
     """
     reader = reader_of(files)
     views = Views(files.views)
+    lock = WriterLock(files.lock)
     try:
-        if await _usable(views, reader, projections, live=_runs(WriterLock(files.lock))):
+        live = lock.held() and runs_workspace(lock.holder())
+        if await _usable(views, reader, projections, live=live):
             yield Queries(views, tail=reader.tail, entries=reader)
         else:
             await views.close()
@@ -43,14 +46,6 @@ async def open_views_for_reading(
     finally:
         await views.close()
         await reader.close()
-
-
-def _runs(lock: WriterLock) -> bool:
-    """Tell whether a loom updates the views: its lock names its socket once it runs.
-
-    On a server a process that stands by holds the lock of its own files, and updates nothing.
-    """
-    return lock.held() and "socket" in (lock.holder() or {})
 
 
 async def _usable(views: Views, reader: PlaceReader, projections: Sequence[Projection], *, live: bool) -> bool:
