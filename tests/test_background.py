@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -210,6 +211,33 @@ async def test_work_is_done_to_its_end_when_its_caller_is_cancelled(waits: Any) 
         await asyncio.sleep(0)
 
     assert caller.cancelled()
+
+
+@pytest.mark.parametrize("waits", [finished, to_its_end])
+async def test_work_that_fails_after_its_caller_left_is_logged(waits: Any) -> None:
+    entered, goes_on, unheard = asyncio.Event(), asyncio.Event(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+
+    async def works() -> None:
+        entered.set()
+        await goes_on.wait()
+        await fails()
+
+    with capture_logs() as logs:
+        caller = asyncio.ensure_future(waits(works()))
+        await entered.wait()
+        caller.cancel()
+        await asyncio.sleep(0)
+        goes_on.set()
+        await asyncio.wait([caller])
+        for _ in range(5):  # the work fails, its task ends, and what waits for that is called
+            await asyncio.sleep(0)
+        gc.collect()
+
+    assert [(each["event"], each["error"]) for each in logs] == [
+        ("failed_after_its_caller_left", "ValueError('no such thing')")
+    ]
+    assert (caller.cancelled(), unheard) == (True, [])
 
 
 async def test_what_is_awaited_meanwhile_is_cancelled_on_the_way_out() -> None:
