@@ -63,10 +63,10 @@ _NOTE = "test.simulation.noted"
 
 
 def failed(simulation: Simulation, sending: Sending, error: Exception) -> None:
-    """A failure that clients are told is durable."""
+    """A failure that is reported to clients is durable."""
     end = _end(simulation, f"clerk/{sending.key}", sending.command_id)
     if end is None or end.kind == "turn_completed":
-        simulation.broken.append(f"client of [{sending.command_id}] was told [{error}]; its journal has [{end}]")
+        simulation.broken.append(f"client of [{sending.command_id}] got [{error}]; its journal has [{end}]")
 
 
 def _end(simulation: Simulation, journal: str, command_id: str) -> Durable | None:
@@ -78,7 +78,7 @@ def _end(simulation: Simulation, journal: str, command_id: str) -> Durable | Non
 
 
 def check(simulation: Simulation) -> None:
-    """Hold the journal, the world and what was told against each other."""
+    """Hold the journal, the world and what was reported against each other."""
     _journal(simulation)
     _told(simulation)
     _turns(simulation)
@@ -100,15 +100,15 @@ def _journal(simulation: Simulation) -> None:
 
 
 def _told(simulation: Simulation) -> None:
-    """What clients and people were told is in the journal (laws 4 and 8)."""
+    """What was reported to clients and people is in the journal (laws 4 and 8)."""
     for sending in simulation.story.sendings:
         known = sending.command_id
-        if known in simulation.told.replies:
-            replied(simulation, sending, simulation.told.replies[known])
-        elif known not in simulation.told.failures and not simulation.is_late:
+        if known in simulation.reported.replies:
+            replied(simulation, sending, simulation.reported.replies[known])
+        elif known not in simulation.reported.failures and not simulation.is_late:
             simulation.broken.append(f"client of [{known}] has no answer")
-        if known in simulation.told.receipts:
-            received(simulation, sending, simulation.told.receipts[known])
+        if known in simulation.reported.receipts:
+            received(simulation, sending, simulation.reported.receipts[known])
 
 
 def _turns(simulation: Simulation) -> None:
@@ -205,7 +205,7 @@ def _states(simulation: Simulation) -> None:
 
 
 def _approvals(simulation: Simulation) -> None:
-    """A request has one answer at most; one that a person was told of stands; only a person grants (law 6)."""
+    """A request has one answer at most; one that was reported to a person stays; only a person grants (law 6)."""
     answers: dict[str, dict[str, Any]] = {}
     for each in simulation.machine.disk.entries:
         if each.kind == "approval_answered":
@@ -215,7 +215,7 @@ def _approvals(simulation: Simulation) -> None:
             answers[body["approval_id"]] = body
             if body["granted"] and body["by"] not in ("ann", "bob"):
                 simulation.broken.append(f"approval [{body['approval_id']}] was granted by [{body['by']}]")
-    for approval_id, granted in simulation.told.answers.items():
+    for approval_id, granted in simulation.reported.answers.items():
         if approval_id not in answers or answers[approval_id]["granted"] != granted:
             simulation.broken.append(f"the answer [{granted}] to approval [{approval_id}] is lost")
 

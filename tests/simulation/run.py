@@ -1,4 +1,4 @@
-"""Runs one seed: a story on a simulated machine, process after process, until it is told to its end."""
+"""Runs one seed: a story on a simulated machine, process after process, until its end."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Outcome:
 
 
 @dataclass
-class Told:
-    """What clients and people were told: it must be so for ever."""
+class Reported:
+    """What was reported to clients and people: it must be so for ever."""
 
     replies: dict[str, Any] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Simulation:
         self.story = Story(seed)
         self.machine = Machine(seed, directory)
         self.world = World(self.machine, self.machine.dice)
-        self.told = Told()
+        self.reported = Reported()
         self.broken = self.world.broken
         self.shown: dict[str, Any] = {}
         self.crashes = 0
@@ -147,7 +147,7 @@ class Simulation:
             self.machine.note(f"loom ended {type(error).__name__}")
 
     async def _use(self, loom: Loom, life: Life, *, last: bool) -> None:
-        unsettled = [each for each in self.story.sendings if each.command_id not in self.told.replies]
+        unsettled = [each for each in self.story.sendings if each.command_id not in self.reported.replies]
         clients = [asyncio.create_task(self._client(loom, each)) for each in unsettled]
         others = [asyncio.create_task(self._people(loom)), asyncio.create_task(self._clock())]
         others += [asyncio.create_task(self._nudge(loom, number)) for number in range(len(self.story.nudges))]
@@ -206,15 +206,15 @@ class Simulation:
     async def _client(self, loom: Loom, sending: Sending) -> None:
         """Send a command again and again, until there is an answer."""
         await asyncio.sleep(sending.after_s)
-        actor, told, known = loom.actor(Clerk, sending.key), self.told, sending.command_id
+        actor, reported, known = loom.actor(Clerk, sending.key), self.reported, sending.command_id
         command = Work(program=sending.program)
         pause_s = 0.05
         while True:
             try:
-                if sending.how == "tell" and known not in told.receipts:
+                if sending.how == "tell" and known not in reported.receipts:
                     receipt = await actor.tell(command, id=known, by="client")
                     invariants.received(self, sending, receipt.position)
-                    told.receipts[known] = receipt.position
+                    reported.receipts[known] = receipt.position
                     self.machine.note(f"client has receipt of {known}")
                 asks = [actor.ask(command, id=known, by="client", timeout_s=sending.patience_s)]
                 if sending.how == "twice":
@@ -224,7 +224,7 @@ class Simulation:
                     invariants.replied(self, sending, reply)
             except (ActorFailedError, TurnAbandonedError) as error:
                 invariants.failed(self, sending, error)
-                told.failures[known] = type(error).__name__
+                reported.failures[known] = type(error).__name__
                 self.machine.note(f"client has {type(error).__name__} of {known}")
                 return
             except CommandConflictError:
@@ -235,7 +235,7 @@ class Simulation:
             except LoomError as error:
                 self.machine.note(f"client gets {type(error).__name__} of {known}")
             else:
-                told.replies[known] = replies[0]
+                reported.replies[known] = replies[0]
                 self.machine.note(f"client has reply of {known}")
                 return
             await asyncio.sleep(pause_s)
@@ -267,20 +267,20 @@ class Simulation:
         except LoomError as error:
             self.machine.note(f"{by} gets {type(error).__name__}")
             return
-        if approval_id in self.told.answers:
+        if approval_id in self.reported.answers:
             self.broken.append(f"approval [{approval_id}] was answered twice")
-        self.told.answers[approval_id] = granted
+        self.reported.answers[approval_id] = granted
         self.machine.note(f"{by} has {'granted' if granted else 'denied'} {approval_id[:12]}")
 
     async def _nudge(self, loom: Loom, number: int) -> None:
         after_s, key = self.story.nudges[number]
         await asyncio.sleep(after_s)
         known = f"nudge-{number}"
-        if known in self.told.nudged:
+        if known in self.reported.nudged:
             return
         with contextlib.suppress(LoomError):
             await loom.actor(Clerk, key).send(Poke(words=known), id=known, by="client")
-            self.told.nudged.add(known)
+            self.reported.nudged.add(known)
 
     def _waits_for_a_clock(self, loom: Loom) -> bool:
         """Tell whether turns wait for a time that a clock which was set back as it was written has made later."""
@@ -306,7 +306,7 @@ class Simulation:
                     self.machine.note(f"stuck {journal} {command_id[:12]} {type(why).__name__}")
                     if "which is not repeatable" in str(why) or isinstance(why, EffectInDoubtError):
                         await loom.turns.abandon(command_id, by="ann", reason="it may have happened")
-                        self.told.abandoned.add(command_id)
+                        self.reported.abandoned.add(command_id)
                     else:
                         await loom.turns.retry(command_id, by="ann")
 
