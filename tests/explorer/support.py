@@ -16,6 +16,7 @@ from typing import Any, get_args
 from urllib.parse import urlencode
 
 from loom import Actor, Command, Extension, Loom, LoomConfig
+from loom.decisions import Approval
 from loom.explorer.extension import extension as explorer
 from loom.policies import Table
 from loom.precedents import EquivalenceRule
@@ -257,3 +258,13 @@ async def asked(
         await asyncio.sleep(0.005)
         assert not task.done(), task.result()
     return task
+
+
+async def granted(place: Place, browser: Browser) -> Approval:
+    """Have the person in a browser grant a request, and return it as it is then."""
+    waiting = await asked(place.loom())
+    [request] = await place.loom().approvals.pending()
+    await browser.answer(request.approval_id, "grant")
+    assert await waiting
+    [answered] = await place.loom().approvals.list(status="granted")
+    return answered

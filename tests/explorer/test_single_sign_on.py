@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from loom.explorer.config import ExplorerConfig
 from loom.explorer.oidc import DONE_PATH
 from tests.explorer.issuer import CLIENT, CLIENT_SECRET, Issuer, issuing
-from tests.explorer.support import Answer, Browser, asked, house
+from tests.explorer.support import Answer, Browser, granted, house
 
 
 def explorer(issuer: Issuer, **more: Any) -> dict[str, Any]:
@@ -60,13 +60,9 @@ async def test_a_person_signs_in_answers_and_is_named_by_the_issuer(tmp_path: Pa
         assert "single sign-on" in (await browser.open("/sign-in")).text
         arrived = await signed_in(browser)
         assert (arrived.status, arrived.header("location")) == (303, "/inbox")
-        waiting = await asked(place.loom())
-        [request] = await place.loom().approvals.pending()
-        await browser.answer(request.approval_id, "grant")
-        assert await waiting
-        [granted] = await place.loom().approvals.list(status="granted")
-        assert (granted.answered_by, granted.answered_identity_source) == ("maria", f"oidc:{issuer.url}/7")
-        assert granted.role == "vp_sales"
+        request = await granted(place, browser)
+        assert (request.answered_by, request.answered_identity_source) == ("maria", f"oidc:{issuer.url}/7")
+        assert request.role == "vp_sales"
         await people.leave("maria", by="root", reason="moved on")
         answer = await browser.open(f"/inbox/{request.approval_id}")
         assert "maria" not in (await browser.open("/inbox")).text or answer.status == 303, "her role went with her"

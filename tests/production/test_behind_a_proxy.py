@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from loom.explorer.config import ExplorerConfig
-from tests.explorer.support import Place, asked, house
+from tests.explorer.support import Place, asked, granted, house
 from tests.production.proxies import HOST, Front, proxy
 
 pytestmark = pytest.mark.slow
@@ -105,12 +105,8 @@ async def test_a_client_cannot_name_itself_and_the_proxy_can(name: str, tmp_path
             browser = front.browser()
             arrived = await browser.ask("GET", "/sign-in?next=%2Finbox", headers=forged)
             assert (arrived.status, arrived.header("location")) == (303, "/inbox")
-            waiting = await asked(place.loom())
-            [request] = await place.loom().approvals.pending()
-            await browser.answer(request.approval_id, "grant")
-            assert await waiting
-            [granted] = await place.loom().approvals.list(status="granted")
-            assert (granted.answered_by, granted.answered_identity_source) == ("maria", "proxy:front")
+            request = await granted(place, browser)
+            assert (request.answered_by, request.answered_identity_source) == ("maria", "proxy:front")
 
 
 @both

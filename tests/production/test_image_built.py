@@ -19,19 +19,7 @@ from tests.test_readme import ROOT
 
 pytestmark = [pytest.mark.reliability, pytest.mark.timeout(1_800)]
 COMPOSE = ROOT / "deploy" / "compose" / "sqlite.yaml"
-DESK = """
-from loom import Actor, Command
-
-
-class Note(Command[str]):
-    text: str
-
-
-class Diary(Actor):
-    async def execute(self, command: Note) -> str:
-        await self.record_decision(rationale=command.text)
-        return command.text
-"""
+DESK = Path(__file__).with_name("desk.py")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +40,7 @@ def volume(tmp_path: Path) -> Path:
     """A volume as Docker makes it from the image: of its user, who alone may look into it."""
     (place := tmp_path / "volume").mkdir(mode=0o700)
     (place / "loom.config.yaml").write_text("modules: [desk]\n", encoding="utf-8")
-    (place / "desk.py").write_text(DESK, encoding="utf-8")
+    shutil.copy(DESK, place)
     for each in (place, *place.iterdir()):
         os.chown(each, USER, USER)
     return place
