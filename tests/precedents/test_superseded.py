@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -272,8 +272,10 @@ _BY_CLASS = ("situation", "class", "before")
 
 
 @pytest.fixture
-def plans(tmp_path: Path) -> Plans:
-    return Plans(Views(tmp_path / "none.db"))
+def plans(tmp_path: Path) -> Iterator[Plans]:
+    made = Plans(Views(tmp_path / "none.db"))
+    yield made
+    made.connection.close()
 
 
 @pytest.mark.parametrize("name", _SEARCHES)
