@@ -147,7 +147,9 @@ class ControlServer:
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
         if len(self._serving) >= _DOOR * self._max_requests:
-            loop.call_soon(writer.transport.abort)  # not at once: asyncio is still busy connecting it
+            # Not at once, as asyncio is still busy connecting it. The writer is kept until then: one that is collected
+            # before its transport closes warns, from Python 3.13 on.
+            loop.call_soon(lambda: writer.transport.abort())
             return
         task = self._background.start(self._serve(reader, writer), name="loom-control")
         self._serving.add(task)
