@@ -145,11 +145,19 @@ def folded_in_memory(projection: Projection, entries: Iterable[Recorded]) -> Ite
 
 
 def _empty(projection: Projection) -> sqlite3.Connection:
-    view = sqlite3.connect(":memory:", isolation_level=None)
+    # Not of one thread alone: it may be collected in another one than the one that ended.
+    view = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, factory=_InMemory)
     view.row_factory = sqlite3.Row
     for statement in statements(projection.schema):
         view.execute(statement)
     return view
+
+
+class _InMemory(sqlite3.Connection):
+    """A database that is closed with the thread that has it; from Python 3.13 on, one that is collected open warns."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class _Scratch(threading.local):
