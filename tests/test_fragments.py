@@ -120,7 +120,7 @@ def names(workspace: Loom) -> dict[str, Any]:
         **{each: getattr(public, each) for each in public.__all__ if each != "loom"},
         **{each.__name__: each for each in (Circuits, Dropped, Erased, Identity, Sealed, Selection, Window, bound_to)},
         **{each.__name__: each for each in (Persona, RequestDiscount, DiscountAgent)},
-        "__name__": "page",
+        "__name__": __name__,
         "Annotated": Annotated,
         "Granted": bool,
         "Onboard": lambda _: Inside(),
