@@ -42,7 +42,7 @@ from loom.journal.sqlite.connection import (
     schema_of,
     statements_in,
 )
-from tests.journal.faulty import Faults
+from tests.journal.faulty import Faults, faulty
 from tests.journal.support import as_format
 
 HARDENED = {"trusted_schema": 0, "cell_size_check": 1, "mmap_size": 0, "temp_store": 2}
@@ -51,6 +51,11 @@ HARDENED = {"trusted_schema": 0, "cell_size_check": 1, "mmap_size": 0, "temp_sto
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.db"
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
+    return faulty(monkeypatch)
 
 
 def writer(path: Path, *, synchronous: str = "FULL", **given: Any) -> sqlite3.Connection:

@@ -26,10 +26,15 @@ from loom.errors import (
 from loom.journal import Append, Receipt
 from loom.journal.sqlite import JournalFiles, Reader, SqliteOptions, SqliteStore, WriterLock, WriterOptions
 from loom.journal.sqlite.verify import verify
-from tests.journal.faulty import Faults
+from tests.journal.faulty import Faults, faulty
 from tests.journal.support import SetClock, assert_chained, collected, environment, fill, note, notes
 
 IOERR, FULL = sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
+    return faulty(monkeypatch)
 
 
 @pytest.fixture

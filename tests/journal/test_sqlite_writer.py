@@ -35,12 +35,17 @@ from loom.journal.sqlite.heads import HeadsFile
 from loom.journal.sqlite.staging import Tail, lost
 from loom.journal.sqlite.verify import verify
 from loom.journal.sqlite.writer import Writer
-from tests.journal.faulty import Faults
+from tests.journal.faulty import Faults, faulty
 from tests.journal.support import START_US, SetClock, as_format, mark, note, notes, received
 
 FULL, IOERR = sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR
 
 Opened = Callable[..., Writer]
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
+    return faulty(monkeypatch)
 
 
 @pytest.fixture
