@@ -63,9 +63,9 @@ class Patient(Folding):
         await self.world.call("outside")
 
 
-async def parked(loom: Loom) -> None:
+async def parked(loom: Loom, *, turns: int = 1) -> None:
     async def looks() -> bool:
-        return any(turn.can_be_let_go for cell in loom.actors.cells() for turn in cell.turns.values())
+        return sum(turn.can_be_let_go for cell in loom.actors.cells() for turn in cell.turns.values()) >= turns
 
     await until(looks)
 
@@ -261,7 +261,8 @@ async def test_a_start_finds_many_turns_that_were_let_go_and_wakes_only_what_is_
     async with opened(tmp_path, agents=[Patient], sources=fixed_sources(clock)) as loom:
         for key in ("a", "b", "c", "c"):
             await loom.actor(Patient, key).tell(Wait(how="sleep"))
-        await until(lambda: sum(len(each.turns) for each in loom.actors.cells()) == 4)
+
+        await parked(loom, turns=4)
         clock.advance(KEEP_S)
 
         def all_gone() -> bool:

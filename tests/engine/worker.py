@@ -41,6 +41,8 @@ from tests.routing.support import Executions
 __all__ = ["Decide", "Desk", "Worker"]
 
 ENDED_AS_FENCED = 3
+LEASE_S = 4.0
+"""Three nodes on a busy machine beat late."""
 _LONGEST = 1 << 24
 
 
@@ -151,7 +153,7 @@ def opened(given: dict[str, Any]) -> Loom:
         engine="restate" if "restate" in given else "local",
         sections=sections,
     )
-    leases = leases_at(Path(given["leases"])) if "leases" in given else None
+    leases = leases_at(Path(given["leases"]), lease_s=LEASE_S) if "leases" in given else None
     if not given.get("routing"):
         return Loom.open(config, actors=[Desk], by="ops", engine=leases)
     return Loom.open(config, actors=[Desk, Executions], by="ops", engine=leases, extensions=[routing])
