@@ -201,12 +201,9 @@ async def test_a_projection_that_nobody_registered_is_named(store: SqliteStore) 
             await queries.fetch("SELECT 1", names=("other",))
 
 
-def test_two_projections_of_one_name_are_refused(tmp_path: Path) -> None:
-    async def make() -> None:
-        Projector(await open_store(tmp_path), Views(tmp_path / "v.db"), [Seen(), Seen()])
-
+async def test_two_projections_of_one_name_are_refused(store: SqliteStore, tmp_path: Path) -> None:
     with pytest.raises(ProjectionFailedError, match="twice"):
-        asyncio.run(make())
+        Projector(store, Views(tmp_path / "v.db"), [Seen(), Seen()])
 
 
 @pytest.mark.parametrize("change", ["version", "schema", "unknown"])
