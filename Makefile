@@ -170,6 +170,9 @@ environments:
 pythons:
 	$(call of_each,tested)
 
+# Make takes it for intermediate, and would remove the mark once `.dev` is there: `environments` would begin again.
+.PRECIOUS: $(VENV)-3.%/.runtime
+
 $(VENV)-3.%/.runtime: pyproject.toml requirements/build.txt requirements/runtime.txt
 	@rm -rf $(@D)
 	@$(call python_of,3.$*) -m venv $(@D)
