@@ -207,9 +207,9 @@ nightly:
 	LOOM_NIGHTLY=1 $(MAKE) --no-print-directory --keep-going check integrations conformance cluster-test postgres-test slow production environments \
 	  audit coverage reliability soak sabotage mutation pythons lowest docs
 
-# Tests of rooms that need longer: the other widths of the browser, larger models.
+# Tests of rooms that need longer: the other widths of the browser, larger models, every commit at which a gate is killed.
 slow: $(VENV)/.dev browser
-	$(BIN)/python -m pytest -n logical -m reliability $(ARGS) tests/explorer tests/people
+	$(BIN)/python -m pytest -n logical -m reliability $(ARGS) tests/explorer tests/gate tests/people
 
 # With tools in an environment of their own, and those of the machine. What is not there is skipped, and says what to install.
 production: $(VENV)-production/.installed postgres-server

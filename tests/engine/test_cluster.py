@@ -14,7 +14,7 @@ from tests import restate_server
 from tests.engine.cluster import Cluster
 from tests.postgres_server import Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.reliability, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(params=["leases", "restate"])

@@ -20,6 +20,12 @@ from tests.gate.kill_worker import FLOWS
 from tests.gate.support import AGENT, gated
 
 
+def by_day(commits: range) -> list[object]:
+    """Return commits, of which every second one is tried at night alone (`make slow`)."""
+    night = pytest.mark.reliability
+    return [pytest.param(each, marks=night) if number % 2 else each for number, each in enumerate(commits)]
+
+
 def worker(path: Path, dies_after: int, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tests.gate.kill_worker", str(path), str(dies_after), *more],
@@ -31,7 +37,7 @@ def worker(path: Path, dies_after: int, *more: str) -> subprocess.CompletedProce
     )
 
 
-@pytest.mark.parametrize("first", range(1, 41, 3))
+@pytest.mark.parametrize("first", by_day(range(1, 41, 3)))
 def test_a_kill_at_any_commit_neither_loses_nor_doubles_an_execution(tmp_path: Path, first: int) -> None:
     deaths = 0
     for dies_after in (first, first + 1, first + 2):
@@ -59,7 +65,7 @@ def test_a_kill_at_any_commit_neither_loses_nor_doubles_an_execution(tmp_path: P
     assert AGENT == "retention-agent"
 
 
-@pytest.mark.parametrize("first", range(1, 60, 6))
+@pytest.mark.parametrize("first", by_day(range(1, 60, 6)))
 def test_a_kill_at_any_commit_asks_for_each_consent_once_and_executes_what_was_granted_once(
     tmp_path: Path, first: int
 ) -> None:
