@@ -194,6 +194,31 @@ async def test_who_proposes_cannot_adopt_and_who_reads_can_do_neither(tmp_path: 
             assert answer.status != 200 or "open the page again" in answer.text
 
 
+async def test_what_a_page_exchanges_listens_before_anything_can_be_typed_into_it(
+    tmp_path: Path, chromium: Any
+) -> None:
+    async with house(tmp_path, actors=[RefundAgent]) as place:
+        await decide(place.loom(), *CASES)
+        context = await chromium.new_context(viewport={"width": 390, "height": 900})
+        page = await signed_in(context, place, "operator", "/what-if")
+        await page.locator("#result").get_by_text("All 30 cases that can be judged stay").wait_for()
+        await page.evaluate(
+            """() => {
+                window.order = [];
+                document.body.addEventListener("htmx:afterSwap", () => {
+                    order.push("exchanged");
+                    setTimeout(() => order.push("next task"), 0);
+                });
+                document.body.addEventListener("htmx:afterSettle", () => order.push("listens"));
+            }"""
+        )
+        await page.get_by_role("button", name="loyal: copy, as a new rule").click()
+        await page.get_by_label("Name of the new rule").wait_for()
+        await page.wait_for_function("order.includes('next task') && order.includes('listens')")
+        order = await page.evaluate("order")
+        assert order.index("listens") < order.index("next task")
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 async def test_a_rule_is_copied_narrowed_and_moved_on_the_page_and_proposed(
     tmp_path: Path, chromium: Any, shots: Path, width: int
