@@ -207,7 +207,7 @@ nightly:
 	LOOM_NIGHTLY=1 $(MAKE) --no-print-directory --keep-going check integrations conformance cluster-test postgres-test slow production environments \
 	  audit coverage reliability soak sabotage mutation pythons lowest docs
 
-# Tests of rooms that need longer: the other widths of the browser, larger models, every commit at which a gate is killed.
+# Tests of rooms that need longer: the other widths of the browser, larger models, kills of a gate at the other half of its commits.
 slow: $(VENV)/.dev browser
 	$(BIN)/python -m pytest -n logical -m reliability $(ARGS) tests/explorer tests/gate tests/people
 

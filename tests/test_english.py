@@ -53,6 +53,15 @@ def comments_in_sql(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.partition("--")[2]
 
 
+def avoided_in(text: str) -> list[str]:
+    """Return the words of a text that its glossary sets aside, each with its line."""
+    return [
+        f"{number}: {match.group()}"
+        for number, line in enumerate(text.splitlines(), 1)
+        for match in FOUND.finditer(line)
+    ]
+
+
 WORDS_ELSEWHERE = sorted(
     path
     for path in (ROOT / "loom").rglob("*")
@@ -62,12 +71,7 @@ WORDS_ELSEWHERE = sorted(
 
 @pytest.mark.parametrize("path", WORDS_ELSEWHERE, ids=lambda path: path.name)
 def test_pages_of_the_explorer_and_sample_files_avoid_them(path: Path) -> None:
-    found = [
-        f"{number}: {match.group()}"
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        for match in FOUND.finditer(line)
-    ]
-    assert not found
+    assert not avoided_in(path.read_text())
 
 
 def test_the_glossary_names_words_to_avoid() -> None:
@@ -94,9 +98,4 @@ def test_messages_help_and_docstrings_avoid_them(room: str) -> None:
 )
 def test_pages_avoid_them(page: str) -> None:
     text = (ROOT / page).read_text() if page not in UNREAD else ""
-    found = [
-        f"{number}: {match.group()}"
-        for number, line in enumerate(text.splitlines(), 1)
-        for match in FOUND.finditer(re.sub(r"`tests/[^`]*`", "", line))
-    ]
-    assert not found
+    assert not avoided_in(re.sub(r"`tests/[^`\n]*`", "", text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 from loom import Actor, Command, Loom
 from loom.errors import ActorFailedError, JournalLockedError, LoomClosedError
 from loom.testing import Scenario
+from tests.test_readme import ROOT
 
 
 class Ask(Command[str]):
@@ -127,15 +129,8 @@ def test_a_blocking_loom_that_is_not_open_is_refused(use: Callable[[object], obj
 
 
 STAYS_OPEN = """
-from loom import Actor, Command, Loom
-
-class Note(Command[str]):
-    text: str
-
-class Diary(Actor):
-    async def execute(self, command: Note) -> str:
-        await self.record_decision(rationale=command.text)
-        return command.text
+from desk import Diary, Note
+from loom import Loom
 
 loom = Loom.open_sync("sqlite:///journal.db", actors=[Diary]).stay_open()
 print(loom.actor(Diary, "me").ask(Note(text="first")))
@@ -143,6 +138,7 @@ print(loom.actor(Diary, "me").ask(Note(text="first")))
 
 
 def test_a_loom_that_stays_open_is_closed_at_the_end_of_its_process(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "tests" / "desk.py", tmp_path)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", STAYS_OPEN],
         cwd=tmp_path,

@@ -19,7 +19,7 @@ from tests.test_readme import ROOT
 
 pytestmark = [pytest.mark.reliability, pytest.mark.timeout(1_800)]
 COMPOSE = ROOT / "deploy" / "compose" / "sqlite.yaml"
-DESK = Path(__file__).with_name("desk.py")
+DESK = ROOT / "tests" / "desk.py"
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,14 @@ from tests.cli.support import environment
 from tests.postgres_server import Server
 from tests.production.proxies import replaced
 from tests.test_docs import DOCS
+from tests.test_readme import ROOT
 
 # By night: a score of processes, one after the other.
 pytestmark = [pytest.mark.reliability, pytest.mark.timeout(900)]
 PAGE = (DOCS / "how-to.md").read_text(encoding="utf-8")
 SECTION = PAGE.split("\n## Run two machines\n")[1].split("\n## ")[0]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE)
-DESK = Path(__file__).with_name("desk.py")
+DESK = ROOT / "tests" / "desk.py"
 
 
 def lines(block: int) -> list[str]:

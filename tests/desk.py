@@ -1,4 +1,4 @@
-"""The code of a user that is deployed: an actor that writes down what it is given."""
+"""The code of a user, which tests copy to where it runs: an actor that writes down what it is given."""
 
 from __future__ import annotations
 
